@@ -1,0 +1,69 @@
+# One target per question; `make` lists them. Every target installs what it needs and is quick when nothing changed.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+KERNEL ?= uml
+CACHE := .cache
+RESULTS := $(CACHE)/results
+STAMPS := $(CACHE)/stamps
+# Headers of the very Node that will load the addon, so that node-gyp has nothing to download.
+NODE_PREFIX := $(patsubst %/bin/node,%,$(realpath $(shell command -v node)))
+NODE_GYP_FLAGS := $(if $(wildcard $(NODE_PREFIX)/include/node/node_api.h),--nodedir=$(NODE_PREFIX),)
+NPX := node_modules/.bin
+PROTOS := $(wildcard proto/*/*.proto proto/*/*/*.proto)
+NATIVE_SOURCES := $(wildcard native/src/*)
+SOURCES := $(shell find src -name '*.ts' -not -path 'src/gen/*' 2>/dev/null)
+
+export npm_config_update_notifier := false
+
+say = @printf '\033[1m%s\033[0m\n' "$(1)"
+
+.PHONY: help
+help: ## this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: deps
+deps: $(STAMPS)/packages-build $(STAMPS)/npm ## install what the build needs (apt, npm)
+
+$(STAMPS)/packages-%: scripts/install-packages
+	@mkdir -p $(@D)
+	@scripts/install-packages $*
+	@touch $@
+
+$(STAMPS)/npm: package.json package-lock.json
+	$(call say,Installing npm packages)
+	@mkdir -p $(@D)
+	@npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+.PHONY: build
+build: $(STAMPS)/native $(STAMPS)/typescript ## compile the native engine and the TypeScript
+
+$(STAMPS)/native: $(STAMPS)/packages-build $(STAMPS)/npm native/binding.gyp $(NATIVE_SOURCES)
+	$(call say,Building the native engine)
+	@cd native && ../$(NPX)/node-gyp rebuild -j max --silent $(NODE_GYP_FLAGS)
+	@touch $@
+
+$(STAMPS)/gen: $(STAMPS)/npm buf.gen.yaml $(PROTOS)
+	$(call say,Generating TypeScript from proto/)
+	@rm -rf src/gen && $(NPX)/buf generate
+	@touch $@
+
+$(STAMPS)/typescript: $(STAMPS)/gen tsconfig.json tsconfig.build.json $(SOURCES)
+	$(call say,Compiling TypeScript)
+	@rm -rf dist && $(NPX)/tsc -p tsconfig.build.json
+	@touch $@
+
+.PHONY: lint
+lint: $(STAMPS)/gen $(STAMPS)/packages-build ## types, lint, import arrows, formatting
+	$(call say,Checking types\, lint and formatting)
+	@$(NPX)/tsc -p .
+	@$(NPX)/biome check --error-on-warnings .
+	@clang-format --dry-run --Werror native/src/* native/test/*.cpp native/test/*.hpp
+
+.PHONY: format
+format: $(STAMPS)/npm $(STAMPS)/packages-build ## rewrite sources in the house format
+	@$(NPX)/biome check --write .
+	@clang-format -i native/src/* native/test/*.cpp native/test/*.hpp

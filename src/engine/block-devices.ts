@@ -1,0 +1,87 @@
+/**
+ * The seam between the driver and whatever serves its block devices. The driver asks for "a block device over this
+ * image" and never learns whether the engine lives in its own process or behind a socket.
+ */
+export interface BlockDevices {
+  /**
+   * Returns the device of this volume, making it when there is none. Attaching a volume again with the same spec returns
+   * the device it has; with another image, size or access it fails with `spec_mismatch`.
+   */
+  attach(spec: BlockDeviceSpec): Promise<BlockDevice>;
+  /**
+   * Removes the device of this volume after its last user is gone; a volume without a device is a success.
+   * Fails with `in_use` while something holds the device, and leaves it serving.
+   */
+  detach(volumeId: string): Promise<void>;
+  /** The device of this volume as the kernel has it now, or undefined when it has none. */
+  find(volumeId: string): Promise<BlockDevice | undefined>;
+  /** Every device that belongs to this driver instance. */
+  list(): Promise<BlockDevice[]>;
+  /**
+   * Start-up: takes back the devices that the journal names and the kernel still has, removes its own dead ones, and says
+   * what it did. Devices without a journal entry of ours are foreign and stay untouched.
+   */
+  adopt(): Promise<AdoptionReport>;
+  /** Shutdown: detaches what nobody uses and leaves the devices in use recoverable for the next process. */
+  close(): Promise<void>;
+}
+
+/** What a device is made of. The image exists and has its final size before a device is asked for. */
+export interface BlockDeviceSpec {
+  volumeId: string;
+  image: BlockDeviceImage;
+  sizeBytes: bigint;
+  readOnly: boolean;
+  /** 512 or 4096. */
+  logicalBlockSizeBytes: number;
+  /** Gives discarded ranges back to the pool. Off for thick volumes, whose space stays reserved. */
+  discard: boolean;
+  queueCount?: number;
+  queueDepth?: number;
+}
+
+export interface BlockDeviceImage {
+  /** `memory` images are files on a tmpfs which the engine maps. */
+  kind: "file" | "memory";
+  /** Absolute path. */
+  path: string;
+}
+
+export interface BlockDevice {
+  volumeId: string;
+  /** The number N of /dev/ublkbN. */
+  deviceId: number;
+  /** The block device node, for example /dev/ublkb0. */
+  path: string;
+  sizeBytes: bigint;
+  readOnly: boolean;
+  /** `live` serves I/O; `quiesced` holds I/O until a server recovers it; `dead` can only be removed. */
+  state: "live" | "quiesced" | "dead";
+}
+
+/** One line of what start-up found and did. */
+export interface AdoptionEntry {
+  volumeId: string;
+  deviceId?: number;
+  action: "adopted" | "removed" | "kept" | "failed";
+  reason: string;
+}
+
+export interface AdoptionReport {
+  entries: AdoptionEntry[];
+}
+
+export type BlockDeviceErrorCode = "in_use" | "spec_mismatch" | "image_missing" | "unavailable" | "internal";
+
+/** A block device operation failed. The message says what to do; `code` is stable. */
+export class BlockDeviceError extends Error {
+  override readonly name = "BlockDeviceError";
+
+  constructor(
+    readonly code: BlockDeviceErrorCode,
+    message: string,
+    options?: { cause?: unknown },
+  ) {
+    super(message, options);
+  }
+}

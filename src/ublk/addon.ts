@@ -1,0 +1,112 @@
+import { createRequire } from "node:module";
+
+/**
+ * All that native code offers. Known inside the library, absent from its index. Every promise rejects with a
+ * {@link NativeFailure}; `errors.ts` turns it into a `UblkError`.
+ */
+export interface Addon {
+  /** The mask of UBLK_F_* bits the driver knows (UBLK_U_CMD_GET_FEATURES). */
+  readFeatures(): Promise<bigint>;
+  /** Bring-up, or recovery when `spec.recover` is set: resolves when /dev/ublkbN serves I/O. */
+  openDevice(spec: NativeDeviceSpec, onEvent: (event: NativeEvent) => void): Promise<NativeDevice>;
+  /**
+   * Ends serving. `remove` stops the device and deletes it from the kernel; `release` closes our side only, so that a
+   * recoverable device waits for its next server.
+   */
+  closeDevice(handle: DeviceHandle, how: "remove" | "release"): Promise<void>;
+  /** What the kernel says of one device, whoever serves it. */
+  readDeviceInfo(deviceId: number): Promise<NativeDeviceInfo>;
+  /** Stops and deletes a device that no handle of this process serves. */
+  removeDevice(deviceId: number): Promise<void>;
+  /** Counters since bring-up, summed over the queues. Reading them disturbs nothing. */
+  readStats(handle: DeviceHandle): NativeStats;
+}
+
+/** Opaque: the native device behind it lives until `closeDevice` or the end of the environment. */
+export type DeviceHandle = { readonly __ublkDevice: never };
+
+export type NativeTarget =
+  | { kind: "null" }
+  /** `path` is a file on tmpfs or hugetlbfs; without it the bytes live in anonymous memory and go with the process. */
+  | { kind: "memory"; path?: string }
+  /** `direct` asks for O_DIRECT; the engine falls back to buffered I/O where the file system cannot, and says so. */
+  | { kind: "file"; path: string; direct: boolean };
+
+export interface NativeDeviceSpec {
+  target: NativeTarget;
+  /** The wanted N of /dev/ublkbN, or -1 for the next free one. With `recover` the device to take back. */
+  deviceId: number;
+  /** Take back an existing quiesced device instead of adding one. Geometry comes from the kernel. */
+  recover: boolean;
+  sizeBytes: bigint;
+  logicalBlockSizeBytes: number;
+  queueCount: number;
+  queueDepth: number;
+  maxIoBytes: number;
+  readOnly: boolean;
+  discard: boolean;
+  /** UBLK_F_* bits to ask for; the kernel may grant fewer. */
+  features: bigint;
+  /** ublksrv_flags: opaque to the kernel, read back to recognise one's own devices. */
+  ownerTag: bigint;
+}
+
+export interface NativeDevice {
+  handle: DeviceHandle;
+  deviceId: number;
+  /** UBLK_F_* bits the kernel granted. */
+  features: bigint;
+  queueCount: number;
+  queueDepth: number;
+  maxIoBytes: number;
+  sizeBytes: bigint;
+  /** Whether the file target really does O_DIRECT. */
+  direct: boolean;
+}
+
+export interface NativeDeviceInfo {
+  deviceId: number;
+  queueCount: number;
+  queueDepth: number;
+  maxIoBytes: number;
+  /** The process that serves it, as the kernel recorded it; -1 when none. */
+  serverPid: number;
+  /** UBLK_S_DEV_*: 0 dead, 1 live, 2 quiesced, 3 fail-io. */
+  state: number;
+  features: bigint;
+  ownerTag: bigint;
+  /** From GET_PARAMS. */
+  sizeBytes: bigint;
+  logicalBlockSizeBytes: number;
+  readOnly: boolean;
+}
+
+export interface NativeStats {
+  reads: bigint;
+  writes: bigint;
+  flushes: bigint;
+  discards: bigint;
+  writeZeroes: bigint;
+  readBytes: bigint;
+  writeBytes: bigint;
+  errors: bigint;
+  inFlight: number;
+}
+
+export type NativeEvent =
+  /** The target answered a request with an error: `errno` is positive, offset and length are bytes. */
+  | { kind: "io-error"; errno: number; operation: number; offsetBytes: bigint; lengthBytes: number }
+  /** The kernel ended serving without `closeDevice`: somebody else stopped or deleted the device. */
+  | { kind: "stopped" };
+
+/** The shape of every native rejection: an Error with a positive errno and the step that failed, e.g. `ADD_DEV`. */
+export interface NativeFailure extends Error {
+  errno: number;
+  step: string;
+}
+
+/** Loads the addon built by node-gyp. The one place that knows where the binary lies. */
+export function loadAddon(): Addon {
+  const require = createRequire(import.meta.url);
+  return require("../../native/build/Release/ublk.node") as Addon;
+}
