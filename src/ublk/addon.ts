@@ -11,7 +11,7 @@ export interface Addon {
   openDevice(spec: NativeDeviceSpec, onEvent: (event: NativeEvent) => void): Promise<NativeDevice>;
   /**
    * Ends serving. `remove` stops the device and deletes it from the kernel; `release` closes our side only, so that a
-   * recoverable device waits for its next server.
+   * recoverable device waits for its next server. After a rejection the handle is still good for another try.
    */
   closeDevice(handle: DeviceHandle, how: "remove" | "release"): Promise<void>;
   /** What the kernel says of one device, whoever serves it. */
@@ -99,11 +99,36 @@ export type NativeEvent =
   /** The kernel ended serving without `closeDevice`: somebody else stopped or deleted the device. */
   | { kind: "stopped" };
 
-/** The shape of every native rejection: an Error with a positive errno and the step that failed, e.g. `ADD_DEV`. */
+/** The shape of every native rejection: an Error with a positive errno and the step that failed. */
 export interface NativeFailure extends Error {
+  /** ETIMEDOUT when the watchdog gave up on the step. */
   errno: number;
-  step: string;
+  step: NativeStep;
 }
+
+/** The steps whose errno `errors.ts` explains; a step it does not know still becomes a `UblkError`. */
+export type NativeStep =
+  /** open(2) of /dev/ublk-control. */
+  | "OPEN_CONTROL"
+  /** io_uring_setup of the control ring or of a queue's. */
+  | "CREATE_RING"
+  | "GET_FEATURES"
+  | "GET_DEV_INFO"
+  | "ADD_DEV"
+  /** open(2) of /dev/ublkcN. */
+  | "OPEN_CHAR"
+  | "SET_PARAMS"
+  | "GET_PARAMS"
+  /** open(2), fstat or mmap of the image. */
+  | "OPEN_TARGET"
+  /** Buffers, mlock, descriptors and FETCH of one queue. */
+  | "START_QUEUE"
+  | "START_DEV"
+  | "START_USER_RECOVERY"
+  | "END_USER_RECOVERY"
+  | "STOP_DEV"
+  | "DEL_DEV"
+  | (string & {});
 
 /** Loads the addon built by node-gyp. The one place that knows where the binary lies. */
 export function loadAddon(): Addon {
