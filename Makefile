@@ -67,3 +67,8 @@ lint: $(STAMPS)/gen $(STAMPS)/packages-build ## types, lint, import arrows, form
 format: $(STAMPS)/npm $(STAMPS)/packages-build ## rewrite sources in the house format
 	@$(NPX)/biome check --write .
 	@clang-format -i native/src/* native/test/*.cpp native/test/*.hpp
+
+.PHONY: proto-sync
+proto-sync: $(STAMPS)/npm ## renew proto/csi/csi.proto from the CSI specification's Go module
+	$(call say,Fetching the CSI specification)
+	@scripts/proto-sync
