@@ -27,7 +27,7 @@ help: ## this list
 .PHONY: deps
 deps: $(STAMPS)/packages-build $(STAMPS)/npm ## install what the build needs (apt, npm)
 
-$(STAMPS)/packages-%: scripts/install-packages
+$(STAMPS)/packages-%: $(wildcard scripts/install-packages)
 	@mkdir -p $(@D)
 	@scripts/install-packages $*
 	@touch $@

@@ -1,0 +1,212 @@
+// The addon: six functions, described in src/ublk/addon.ts. Verbs that enter the kernel run on the control
+// thread and answer through a promise; the JavaScript thread never waits for the kernel, except at the very
+// end of the environment.
+#include <future>
+#include <memory>
+#include <set>
+#include <string>
+#include <utility>
+
+#include "convert.hpp"
+#include "device.hpp"
+
+namespace ublk {
+
+namespace {
+
+// A flood of failing requests must not grow the queue to JavaScript without bound; what does not fit is
+// dropped.
+constexpr size_t queued_events_max = 256;
+
+// One served device as JavaScript holds it.
+struct Served {
+  std::unique_ptr<Device> device;
+  Napi::ThreadSafeFunction events;
+};
+
+// The state of one JavaScript environment. `served` is touched by the control thread only.
+struct Environment {
+  ControlThread thread;
+  Control control;
+  std::set<std::shared_ptr<Served>> served;
+};
+
+using Handle = std::shared_ptr<Served>;
+using ToValue = std::function<Napi::Value(Napi::Env)>;
+
+// The answer of one verb, carried from the control thread to its promise.
+class Reply {
+ public:
+  explicit Reply(Napi::Env env)
+      : deferred_(Napi::Promise::Deferred::New(env)),
+        channel_(Napi::ThreadSafeFunction::New(
+            env, Napi::Function::New(env, [](const Napi::CallbackInfo&) {}), "ublk verb", 0, 1)) {}
+  Napi::Promise promise() const { return deferred_.Promise(); }
+
+  void settle(Status status, ToValue to_value) {
+    const Napi::Promise::Deferred deferred = deferred_;
+    channel_.BlockingCall([deferred, status = std::move(status), to_value = std::move(to_value)](
+                              Napi::Env env, const Napi::Function&) {
+      if (status.ok()) {
+        deferred.Resolve(to_value(env));
+      } else {
+        deferred.Reject(from_status(env, status));
+      }
+    });
+    channel_.Release();
+  }
+
+ private:
+  Napi::Promise::Deferred deferred_;
+  Napi::ThreadSafeFunction channel_;
+};
+
+Napi::Value undefined(Napi::Env env) {
+  return env.Undefined();
+}
+
+// Runs `verb` on the control thread; it settles the reply it is given.
+template <typename Verb>
+Napi::Value on_control_thread(Napi::Env env, Verb verb) {
+  auto* environment = env.GetInstanceData<Environment>();
+  auto reply = std::make_shared<Reply>(env);
+  const Napi::Value promise = reply->promise();
+  environment->thread.post([environment, reply, verb = std::move(verb)] { verb(*environment, *reply); });
+  return promise;
+}
+
+DeviceEvents to_device_events(const std::weak_ptr<Served>& served) {
+  const auto emit = [served](std::function<Napi::Object(Napi::Env)> to_event) {
+    const Handle alive = served.lock();
+    if (alive == nullptr) return;
+    alive->events.NonBlockingCall(
+        [to_event = std::move(to_event)](Napi::Env env, const Napi::Function& listener) {
+          if (env != nullptr) listener.Call({to_event(env)});
+        });
+  };
+  return {.on_io_error =
+              [emit](const IoError& error) {
+                emit([error](Napi::Env env) { return from_io_error(env, error); });
+              },
+          .on_stopped = [emit] { emit(from_stopped); }};
+}
+
+Napi::Value handle_to_value(Napi::Env env, const Handle& served) {
+  Napi::Object result = from_device(env, *served->device);
+  result.Set("handle", Napi::External<Handle>::New(env, new Handle(served),
+                                                   [](Napi::Env, Handle* handle) { delete handle; }));
+  return result;
+}
+
+Napi::Value open_device(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  auto served = std::make_shared<Served>();
+  served->events =
+      Napi::ThreadSafeFunction::New(env, info[1].As<Napi::Function>(), "ublk events", queued_events_max, 1);
+  served->events.Unref(env);
+  served->device =
+      std::make_unique<Device>(to_device_spec(info[0].As<Napi::Object>()), to_device_events(served));
+  return on_control_thread(env, [served](Environment& environment, Reply& reply) {
+    const Status status = served->device->open(environment.control);
+    if (status.ok()) {
+      environment.served.insert(served);
+    } else {
+      served->events.Release();
+    }
+    reply.settle(status, [served](Napi::Env env) { return handle_to_value(env, served); });
+  });
+}
+
+Napi::Value close_device(const Napi::CallbackInfo& info) {
+  const Handle served = *info[0].As<Napi::External<Handle>>().Data();
+  const bool remove = info[1].As<Napi::String>().Utf8Value() == "remove";
+  return on_control_thread(info.Env(), [served, remove](Environment& environment, Reply& reply) {
+    Status status;
+    if (environment.served.contains(served)) {
+      if (remove) {
+        status = served->device->remove(environment.control);
+      } else {
+        served->device->release();
+      }
+      if (status.ok()) {
+        environment.served.erase(served);
+        served->events.Release();
+      }
+    }
+    reply.settle(status, undefined);
+  });
+}
+
+Napi::Value read_features(const Napi::CallbackInfo& info) {
+  return on_control_thread(info.Env(), [](Environment& environment, Reply& reply) {
+    uint64_t features = 0;
+    Status status = environment.control.open();
+    if (status.ok()) status = Status::of(get_features(environment.control, features), "GET_FEATURES");
+    reply.settle(status, [features](Napi::Env env) { return from_uint64(env, features); });
+  });
+}
+
+Napi::Value read_device_info(const Napi::CallbackInfo& info) {
+  const uint32_t device_id = info[0].As<Napi::Number>();
+  return on_control_thread(info.Env(), [device_id](Environment& environment, Reply& reply) {
+    abi::DevInfo device = {};
+    abi::Params params = {};
+    Status status = environment.control.open();
+    if (status.ok())
+      status = Status::of(get_device_info(environment.control, device_id, device), "GET_DEV_INFO");
+    // A device that was added and never set up has no parameters yet; its size reads as zero.
+    if (status.ok() && get_params(environment.control, device_id, params) < 0) params = {};
+    reply.settle(status, [device, geometry = from_params(params)](Napi::Env env) {
+      return from_device_info(env, device, geometry);
+    });
+  });
+}
+
+Napi::Value remove_device(const Napi::CallbackInfo& info) {
+  const uint32_t device_id = info[0].As<Napi::Number>();
+  return on_control_thread(info.Env(), [device_id](Environment& environment, Reply& reply) {
+    reply.settle(remove_foreign_device(environment.control, device_id), undefined);
+  });
+}
+
+Napi::Value read_stats(const Napi::CallbackInfo& info) {
+  const Handle& served = *info[0].As<Napi::External<Handle>>().Data();
+  return from_counters(info.Env(), served->device->counters());
+}
+
+// The end of the environment, by return or process.exit(): devices nobody can recover are removed in order,
+// the others wait for their next server.
+void close_all(Environment* environment) {
+  environment->thread.post([environment] {
+    for (const Handle& served : environment->served) {
+      if (!served->device->recoverable()) served->device->remove(environment->control);
+      served->device->release();
+    }
+    environment->served.clear();
+  });
+  environment->thread.stop();
+}
+
+Napi::Object initialise(Napi::Env env, Napi::Object exports) {
+  auto* environment = new Environment;
+  env.SetInstanceData<Environment>(environment);
+  environment->thread.start();
+  env.AddCleanupHook([](Environment* state) { close_all(state); }, environment);
+  exports.Set("readFeatures", Napi::Function::New(env, read_features));
+  exports.Set("openDevice", Napi::Function::New(env, open_device));
+  exports.Set("closeDevice", Napi::Function::New(env, close_device));
+  exports.Set("readDeviceInfo", Napi::Function::New(env, read_device_info));
+  exports.Set("removeDevice", Napi::Function::New(env, remove_device));
+  exports.Set("readStats", Napi::Function::New(env, read_stats));
+  return exports;
+}
+
+}  // namespace
+
+}  // namespace ublk
+
+static Napi::Object InitAll(Napi::Env env, Napi::Object exports) {
+  return ublk::initialise(env, exports);
+}
+
+NODE_API_MODULE(ublk, InitAll)

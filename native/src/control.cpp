@@ -1,0 +1,208 @@
+#include "control.hpp"
+
+#include <fcntl.h>
+#include <time.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+namespace ublk {
+
+namespace {
+
+constexpr size_t payload_bytes_max = 1024;
+// START_DEV and END_USER_RECOVERY sleep interruptibly in the kernel; being interrupted is no verdict on the
+// device.
+constexpr int interrupted_retries_max = 16;
+
+uint64_t now_ms() {
+  timespec now = {};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1000 + static_cast<uint64_t>(now.tv_nsec) / 1'000'000;
+}
+
+template <typename T>
+std::span<std::byte> bytes_of(T& value) {
+  return {reinterpret_cast<std::byte*>(&value), sizeof(value)};
+}
+
+abi::CtrlCmd for_device(uint32_t device_id) {
+  abi::CtrlCmd command = {};
+  command.dev_id = device_id;
+  command.queue_id = abi::no_queue;
+  return command;
+}
+
+}  // namespace
+
+int ControlThread::start() {
+  return thread_.start("ublk-control", [this] { run(); });
+}
+
+void ControlThread::post(std::function<void()> job) {
+  const std::lock_guard lock(mutex_);
+  jobs_.push_back(std::move(job));
+  wake_.notify_one();
+}
+
+void ControlThread::stop() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+    wake_.notify_one();
+  }
+  thread_.join();
+}
+
+void ControlThread::run() {
+  std::unique_lock lock(mutex_);
+  while (true) {
+    wake_.wait(lock, [this] { return stopping_ || !jobs_.empty(); });
+    if (jobs_.empty()) return;
+    const std::function<void()> job = std::move(jobs_.front());
+    jobs_.pop_front();
+    lock.unlock();
+    job();
+    lock.lock();
+  }
+}
+
+struct Control::Pending {
+  uint32_t operation = 0;
+  abi::CtrlCmd command = {};
+  alignas(8) std::array<std::byte, payload_bytes_max> payload = {};
+};
+
+Control::Control() = default;
+Control::~Control() = default;
+
+Status Control::open() {
+  if (control_.valid()) return Status::success();
+  UniqueFd control(::open("/dev/ublk-control", O_RDWR | O_CLOEXEC));
+  if (!control.valid()) return {-errno, "OPEN_CONTROL"};
+  const int result =
+      ring_.create({.entries = 8, .completion_entries = 64, .sqe128 = true, .single_issuer = false});
+  if (result < 0) return {result, "CREATE_RING"};
+  control_ = std::move(control);
+  return Status::success();
+}
+
+int Control::command(uint32_t operation, abi::CtrlCmd command, std::span<std::byte> payload,
+                     uint32_t deadline_ms) {
+  if (payload.size() > payload_bytes_max) return -E2BIG;
+  int result = open().error;
+  for (int attempt = 0; result == 0 && attempt < interrupted_retries_max; attempt++) {
+    const uint64_t serial = next_serial_++;
+    auto pending = std::make_unique<Pending>();
+    pending->operation = operation;
+    pending->command = command;
+    if (!payload.empty()) {
+      std::memcpy(pending->payload.data(), payload.data(), payload.size());
+      pending->command.addr = reinterpret_cast<uint64_t>(pending->payload.data());
+      pending->command.len = static_cast<uint16_t>(payload.size());
+    }
+    result = submit(*pending, serial);
+    if (result == 0) result = wait_for(serial, deadline_ms);
+    if (result == -ETIMEDOUT) {
+      abandoned_.emplace(serial, std::move(pending));
+    } else if (result >= 0 && !payload.empty()) {
+      std::memcpy(payload.data(), pending->payload.data(), payload.size());
+    }
+    if (result != -EINTR) return result;
+    result = 0;
+  }
+  return result < 0 ? result : -EINTR;
+}
+
+int Control::submit(Pending& pending, uint64_t serial) {
+  io_uring_sqe* sqe = ring_.next_sqe();
+  if (sqe == nullptr) return -EBUSY;
+  sqe->opcode = IORING_OP_URING_CMD;
+  sqe->fd = control_.get();
+  sqe->cmd_op = pending.operation;
+  sqe->user_data = serial;
+  std::memcpy(sqe->cmd, &pending.command, sizeof(pending.command));
+  return 0;
+}
+
+int Control::wait_for(uint64_t serial, uint32_t deadline_ms) {
+  const uint64_t deadline = now_ms() + deadline_ms;
+  int result = 0;
+  while (!take_result(serial, result)) {
+    const uint64_t now = now_ms();
+    if (now >= deadline) return -ETIMEDOUT;
+    const int waited = ring_.submit_and_wait_for(static_cast<uint32_t>(deadline - now));
+    if (waited < 0 && waited != -ETIME && waited != -EINTR && waited != -EAGAIN) return waited;
+  }
+  return result;
+}
+
+bool Control::take_result(uint64_t serial, int& result) {
+  bool found = false;
+  for (const Completion& completion : ring_.take_completions()) {
+    if (completion.user_data == serial) {
+      result = completion.result;
+      found = true;
+    } else {
+      abandoned_.erase(completion.user_data);
+    }
+  }
+  return found;
+}
+
+int get_features(Control& control, uint64_t& features) {
+  return control.command(abi::cmd_get_features, for_device(UINT32_MAX), bytes_of(features));
+}
+
+int add_device(Control& control, abi::DevInfo& info) {
+  return control.command(abi::cmd_add_dev, for_device(info.dev_id), bytes_of(info));
+}
+
+int get_device_info(Control& control, uint32_t device_id, abi::DevInfo& info) {
+  return control.command(abi::cmd_get_dev_info, for_device(device_id), bytes_of(info));
+}
+
+int set_params(Control& control, uint32_t device_id, const abi::Params& params) {
+  abi::Params copy = params;
+  return control.command(abi::cmd_set_params, for_device(device_id), bytes_of(copy));
+}
+
+int get_params(Control& control, uint32_t device_id, abi::Params& params) {
+  params.len = sizeof(params);
+  return control.command(abi::cmd_get_params, for_device(device_id), bytes_of(params));
+}
+
+int get_queue_affinity(Control& control, uint32_t device_id, uint16_t queue_id,
+                       std::span<std::byte> cpu_mask) {
+  abi::CtrlCmd command = for_device(device_id);
+  command.data[0] = queue_id;
+  return control.command(abi::cmd_get_queue_affinity, command, cpu_mask);
+}
+
+int start_device(Control& control, uint32_t device_id, int server_pid) {
+  abi::CtrlCmd command = for_device(device_id);
+  command.data[0] = static_cast<uint64_t>(server_pid);
+  return control.command(abi::cmd_start_dev, command);
+}
+
+int stop_device(Control& control, uint32_t device_id, uint32_t deadline_ms) {
+  return control.command(abi::cmd_stop_dev, for_device(device_id), {}, deadline_ms);
+}
+
+int delete_device(Control& control, uint32_t device_id, uint32_t deadline_ms) {
+  return control.command(abi::cmd_del_dev, for_device(device_id), {}, deadline_ms);
+}
+
+int start_user_recovery(Control& control, uint32_t device_id) {
+  return control.command(abi::cmd_start_user_recovery, for_device(device_id));
+}
+
+int end_user_recovery(Control& control, uint32_t device_id, int server_pid) {
+  abi::CtrlCmd command = for_device(device_id);
+  command.data[0] = static_cast<uint64_t>(server_pid);
+  return control.command(abi::cmd_end_user_recovery, command);
+}
+
+}  // namespace ublk

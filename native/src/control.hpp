@@ -1,0 +1,90 @@
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+#include "abi.hpp"
+#include "ring.hpp"
+#include "status.hpp"
+#include "thread.hpp"
+#include "unique_fd.hpp"
+
+namespace ublk {
+
+// The control plane of this process: one thread and one SQE128 ring on /dev/ublk-control. Life-cycle work is
+// posted to the thread and runs one job at a time, since some kernels lose control commands that are issued
+// in parallel and since a command must never be sent by a thread that serves I/O (START_DEV and STOP_DEV do
+// I/O through the server).
+class ControlThread {
+ public:
+  ControlThread() = default;
+  ~ControlThread() { stop(); }
+
+  int start();
+  // Runs `job` on the thread, after those posted before.
+  void post(std::function<void()> job);
+  // Runs what is still posted, then ends the thread.
+  void stop();
+
+ private:
+  void run();
+
+  Thread thread_;
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::deque<std::function<void()>> jobs_;
+  bool stopping_ = false;
+};
+
+constexpr uint32_t default_deadline_ms = 30'000;
+
+// The channel to /dev/ublk-control, used by the control thread alone. Opened when first needed, so that a
+// machine without ublk gets the error from the operation it asked for.
+class Control {
+ public:
+  Control();
+  ~Control();
+  // Opens /dev/ublk-control and makes the ring; fails with the step OPEN_CONTROL or CREATE_RING. Cheap when
+  // open.
+  Status open();
+  // The only way a command reaches the kernel. `payload` is what `command.addr` points to: copied in before
+  // and out after. Interrupted waits go on; a command that does not come back in time gives -ETIMEDOUT, and
+  // its memory is kept until the kernel returns it.
+  int command(uint32_t operation, abi::CtrlCmd command, std::span<std::byte> payload = {},
+              uint32_t deadline_ms = default_deadline_ms);
+
+ private:
+  struct Pending;
+  int submit(Pending& pending, uint64_t serial);
+  int wait_for(uint64_t serial, uint32_t deadline_ms);
+  bool take_result(uint64_t serial, int& result);
+
+  UniqueFd control_;
+  Ring ring_;
+  uint64_t next_serial_ = 1;
+  // Commands given up on: the kernel may still write into them.
+  std::unordered_map<uint64_t, std::unique_ptr<Pending>> abandoned_;
+};
+
+// One function per command. All take the device number and give 0 or a negative errno.
+int get_features(Control& control, uint64_t& features);
+int add_device(Control& control, abi::DevInfo& info);
+int get_device_info(Control& control, uint32_t device_id, abi::DevInfo& info);
+int set_params(Control& control, uint32_t device_id, const abi::Params& params);
+int get_params(Control& control, uint32_t device_id, abi::Params& params);
+int get_queue_affinity(Control& control, uint32_t device_id, uint16_t queue_id,
+                       std::span<std::byte> cpu_mask);
+int start_device(Control& control, uint32_t device_id, int server_pid);
+int stop_device(Control& control, uint32_t device_id, uint32_t deadline_ms);
+int delete_device(Control& control, uint32_t device_id, uint32_t deadline_ms);
+int start_user_recovery(Control& control, uint32_t device_id);
+int end_user_recovery(Control& control, uint32_t device_id, int server_pid);
+
+}  // namespace ublk

@@ -1,0 +1,119 @@
+#pragma once
+
+#define NAPI_VERSION 8
+#include <napi.h>
+
+#include <string>
+
+#include "device.hpp"
+
+namespace ublk {
+
+// Between JavaScript values and the engine's structs. The TypeScript side has checked types and ranges; what
+// arrives here in another shape is a bug of the library, not of its user.
+
+inline uint64_t to_uint64(const Napi::Value& value) {
+  bool lossless = false;
+  return value.As<Napi::BigInt>().Uint64Value(&lossless);
+}
+
+inline Napi::BigInt from_uint64(Napi::Env env, uint64_t value) {
+  return Napi::BigInt::New(env, value);
+}
+
+inline TargetSpec to_target_spec(const Napi::Object& spec) {
+  const Napi::Object target = spec.Get("target").As<Napi::Object>();
+  const std::string kind = target.Get("kind").As<Napi::String>();
+  TargetSpec result;
+  if (kind == "memory") result.kind = TargetKind::memory;
+  if (kind == "file") result.kind = TargetKind::file;
+  if (target.Get("path").IsString()) result.path = target.Get("path").As<Napi::String>();
+  if (target.Get("direct").IsBoolean()) result.direct = target.Get("direct").As<Napi::Boolean>();
+  result.size_bytes = to_uint64(spec.Get("sizeBytes"));
+  result.logical_block_bytes = spec.Get("logicalBlockSizeBytes").As<Napi::Number>();
+  result.read_only = spec.Get("readOnly").As<Napi::Boolean>();
+  result.discard = spec.Get("discard").As<Napi::Boolean>();
+  return result;
+}
+
+inline DeviceSpec to_device_spec(const Napi::Object& spec) {
+  DeviceSpec result;
+  result.target = to_target_spec(spec);
+  result.device_id = spec.Get("deviceId").As<Napi::Number>();
+  result.recover = spec.Get("recover").As<Napi::Boolean>();
+  result.queue_count = static_cast<uint16_t>(spec.Get("queueCount").As<Napi::Number>().Uint32Value());
+  result.queue_depth = static_cast<uint16_t>(spec.Get("queueDepth").As<Napi::Number>().Uint32Value());
+  result.max_io_bytes = spec.Get("maxIoBytes").As<Napi::Number>();
+  result.features = to_uint64(spec.Get("features"));
+  result.owner_tag = to_uint64(spec.Get("ownerTag"));
+  return result;
+}
+
+inline Napi::Object from_status(Napi::Env env, const Status& status) {
+  const Napi::Error error = Napi::Error::New(env, status.step + " failed");
+  Napi::Object value = error.Value();
+  value.Set("errno", Napi::Number::New(env, -status.error));
+  value.Set("step", Napi::String::New(env, status.step));
+  return value;
+}
+
+inline Napi::Object from_device(Napi::Env env, const Device& device) {
+  const abi::DevInfo& info = device.info();
+  Napi::Object result = Napi::Object::New(env);
+  result.Set("deviceId", Napi::Number::New(env, info.dev_id));
+  result.Set("features", from_uint64(env, info.flags));
+  result.Set("queueCount", Napi::Number::New(env, info.nr_hw_queues));
+  result.Set("queueDepth", Napi::Number::New(env, info.queue_depth));
+  result.Set("maxIoBytes", Napi::Number::New(env, info.max_io_buf_bytes));
+  result.Set("sizeBytes", from_uint64(env, device.geometry().size_bytes));
+  result.Set("direct", Napi::Boolean::New(env, device.direct()));
+  return result;
+}
+
+inline Napi::Object from_device_info(Napi::Env env, const abi::DevInfo& info, const Geometry& geometry) {
+  Napi::Object result = Napi::Object::New(env);
+  result.Set("deviceId", Napi::Number::New(env, info.dev_id));
+  result.Set("queueCount", Napi::Number::New(env, info.nr_hw_queues));
+  result.Set("queueDepth", Napi::Number::New(env, info.queue_depth));
+  result.Set("maxIoBytes", Napi::Number::New(env, info.max_io_buf_bytes));
+  result.Set("serverPid", Napi::Number::New(env, info.ublksrv_pid));
+  result.Set("state", Napi::Number::New(env, info.state));
+  result.Set("features", from_uint64(env, info.flags));
+  result.Set("ownerTag", from_uint64(env, info.ublksrv_flags));
+  result.Set("sizeBytes", from_uint64(env, geometry.size_bytes));
+  result.Set("logicalBlockSizeBytes", Napi::Number::New(env, geometry.logical_block_bytes));
+  result.Set("readOnly", Napi::Boolean::New(env, geometry.read_only));
+  return result;
+}
+
+inline Napi::Object from_counters(Napi::Env env, const DeviceCounters& counters) {
+  Napi::Object result = Napi::Object::New(env);
+  result.Set("reads", from_uint64(env, counters.reads));
+  result.Set("writes", from_uint64(env, counters.writes));
+  result.Set("flushes", from_uint64(env, counters.flushes));
+  result.Set("discards", from_uint64(env, counters.discards));
+  result.Set("writeZeroes", from_uint64(env, counters.write_zeroes));
+  result.Set("readBytes", from_uint64(env, counters.read_bytes));
+  result.Set("writeBytes", from_uint64(env, counters.write_bytes));
+  result.Set("errors", from_uint64(env, counters.errors));
+  result.Set("inFlight", Napi::Number::New(env, counters.in_flight));
+  return result;
+}
+
+inline Napi::Object from_io_error(Napi::Env env, const IoError& error) {
+  Napi::Object result = Napi::Object::New(env);
+  result.Set("kind", "io-error");
+  result.Set("errno", Napi::Number::New(env, error.error));
+  result.Set("operation", Napi::Number::New(env, error.operation));
+  result.Set("offsetBytes", from_uint64(env, error.offset_bytes));
+  result.Set("lengthBytes", Napi::Number::New(env, static_cast<double>(error.length_bytes)));
+  return result;
+}
+
+inline Napi::Object from_stopped(Napi::Env env) {
+  Napi::Object result = Napi::Object::New(env);
+  result.Set("kind", "stopped");
+  return result;
+}
+
+}  // namespace ublk

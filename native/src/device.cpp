@@ -1,0 +1,226 @@
+#include "device.hpp"
+
+#include <fcntl.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <string>
+#include <utility>
+
+namespace ublk {
+
+namespace {
+
+// STOP_DEV writes every dirty page back through the target before it returns.
+constexpr uint32_t stop_deadline_ms = 120'000;
+constexpr uint32_t delete_deadline_ms = 30'000;
+constexpr uint32_t open_deadline_ms = 5'000;
+// An old server that is still exiting holds the device; ublksrv gives it the same time.
+constexpr uint32_t recovery_deadline_ms = 30'000;
+constexpr uint32_t poll_interval_ms = 10;
+// Enough for 8192 CPUs; the driver wants a multiple of 8 that covers all CPUs.
+constexpr size_t cpu_mask_bytes = 1024;
+
+// Tries until the attempt gives something else than `busy` or the deadline passes. The kernel offers nothing
+// to wait on.
+template <typename Attempt, typename Busy>
+int retry_while(Busy busy, uint32_t deadline_ms, Attempt attempt) {
+  int result = attempt();
+  for (uint32_t waited_ms = 0; busy(result) && waited_ms < deadline_ms; waited_ms += poll_interval_ms) {
+    const timespec pause = {.tv_sec = 0, .tv_nsec = poll_interval_ms * 1'000'000L};
+    ::nanosleep(&pause, nullptr);
+    result = attempt();
+  }
+  return result;
+}
+
+}  // namespace
+
+Status Device::open(Control& control) {
+  Status status = control.open();
+  if (!status.ok()) return status;
+  status = spec_.recover ? recover(control) : add(control);
+  if (status.ok()) return status;
+  const bool added = !spec_.recover && info_.dev_id != UINT32_MAX && info_.nr_hw_queues != 0;
+  release();
+  if (added) delete_device(control, info_.dev_id, delete_deadline_ms);
+  return status;
+}
+
+// The order of bring-up. Each step needs those before it:
+//  1. the target, so that a missing image never makes a device
+//  2. ADD_DEV; the driver settles flags, queue count and buffer size
+//  3. /dev/ublkcN
+//  4. SET_PARAMS and the proof that they were kept
+//  5. queue threads, until every tag is fetched
+//  6. START_DEV, which reads the disk through those threads before it returns
+Status Device::add(Control& control) {
+  info_ = {};
+  info_.dev_id = static_cast<uint32_t>(spec_.device_id);
+  Status status = open_target();
+  if (!status.ok()) return status;
+  abi::DevInfo wanted = {};
+  wanted.dev_id = static_cast<uint32_t>(spec_.device_id);
+  wanted.nr_hw_queues = spec_.queue_count;
+  wanted.queue_depth = spec_.queue_depth;
+  wanted.max_io_buf_bytes = spec_.max_io_bytes;
+  wanted.ublksrv_pid = ::getpid();
+  wanted.flags = spec_.features;
+  wanted.ublksrv_flags = spec_.owner_tag;
+  status = Status::of(add_device(control, wanted), "ADD_DEV");
+  if (!status.ok()) return status;
+  info_ = wanted;
+  status = open_char_device();
+  if (status.ok()) status = negotiate_params(control);
+  if (status.ok()) status = start_queues(control);
+  if (status.ok()) status = Status::of(start_device(control, info_.dev_id, ::getpid()), "START_DEV");
+  return status;
+}
+
+// Recovery: as bring-up from step 3, without parameters, which the driver still has (kernel ublk
+// documentation).
+Status Device::recover(Control& control) {
+  Status status =
+      Status::of(get_device_info(control, static_cast<uint32_t>(spec_.device_id), info_), "GET_DEV_INFO");
+  if (!status.ok()) return status;
+  abi::Params params = {};
+  status = Status::of(get_params(control, info_.dev_id, params), "GET_PARAMS");
+  if (!status.ok()) return status;
+  geometry_ = from_params(params);
+  spec_.target.size_bytes = geometry_.size_bytes;
+  spec_.target.logical_block_bytes = geometry_.logical_block_bytes;
+  spec_.target.read_only = geometry_.read_only;
+  spec_.target.discard = geometry_.discard;
+  status = open_target();
+  if (status.ok()) status = begin_recovery(control);
+  if (status.ok()) status = open_char_device();
+  if (status.ok()) status = start_queues(control);
+  if (status.ok())
+    status = Status::of(end_user_recovery(control, info_.dev_id, ::getpid()), "END_USER_RECOVERY");
+  return status;
+}
+
+Status Device::begin_recovery(Control& control) {
+  const int result = retry_while([](int error) { return error == -EBUSY; }, recovery_deadline_ms,
+                                 [&] { return start_user_recovery(control, info_.dev_id); });
+  return Status::of(result, "START_USER_RECOVERY");
+}
+
+Status Device::open_target() {
+  const char* step = "OPEN_TARGET";
+  const TargetOps& ops = target_ops(spec_.target.kind);
+  const int result = ops.open(spec_.target, target_, step);
+  target_.ops = &ops;
+  return Status::of(result, "OPEN_TARGET");
+}
+
+// udev opens a new node for a moment to set its owner, and the driver allows one open only.
+Status Device::open_char_device() {
+  const std::string path = "/dev/ublkc" + std::to_string(info_.dev_id);
+  const auto attempt = [&] {
+    char_device_ = UniqueFd(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+    return char_device_.valid() ? 0 : -errno;
+  };
+  const auto busy = [](int error) { return error == -EBUSY || error == -ENOENT || error == -EACCES; };
+  return Status::of(retry_while(busy, open_deadline_ms, attempt), "OPEN_CHAR");
+}
+
+Status Device::negotiate_params(Control& control) {
+  geometry_ = {.size_bytes = spec_.target.size_bytes,
+               .logical_block_bytes = spec_.target.logical_block_bytes,
+               .max_io_bytes = info_.max_io_buf_bytes,
+               .read_only = target_.read_only,
+               .discard = target_.discard,
+               .fua = target_.fua};
+  const abi::Params wanted = to_params(geometry_);
+  const int set = set_params(control, info_.dev_id, wanted);
+  if (set < 0) return {set, "SET_PARAMS"};
+  abi::Params kept = {};
+  const int got = get_params(control, info_.dev_id, kept);
+  if (got < 0) return {got, "GET_PARAMS"};
+  return Status::of(params_kept(wanted, kept) ? 0 : -EPROTO, "GET_PARAMS");
+}
+
+Status Device::start_queues(Control& control) {
+  for (uint16_t i = 0; i < info_.nr_hw_queues; i++) {
+    QueueSpec spec;
+    spec.device_id = info_.dev_id;
+    spec.queue_id = i;
+    spec.depth = info_.queue_depth;
+    spec.max_io_bytes = info_.max_io_buf_bytes;
+    spec.char_fd = char_device_.get();
+    spec.target = &target_;
+    spec.cpu_mask.resize(cpu_mask_bytes);
+    const int result = get_queue_affinity(control, info_.dev_id, i, spec.cpu_mask);
+    if (result < 0) return {result, "GET_QUEUE_AFFINITY"};
+    QueueEvents events = {.on_io_error = events_.on_io_error, .on_ended = [this] { on_queue_ended(); }};
+    queues_.push_back(std::make_unique<Queue>(std::move(spec), std::move(events)));
+    const Status started = queues_.back()->start();
+    if (!started.ok()) return started;
+  }
+  return Status::success();
+}
+
+void Device::on_queue_ended() {
+  const bool last = ++ended_queues_ == info_.nr_hw_queues;
+  if (last && !closing_) events_.on_stopped();
+}
+
+// The order of teardown:
+//  1. STOP_DEV while all queues serve: the kernel flushes dirty pages through us, then aborts every tag
+//  2. join the queue threads, which ended with their last tag; each destroys its ring and mappings, since a
+//  ring's file
+//     table holds the char device open
+//  3. close the char device; DEL_DEV waits for its last reference
+//  4. DEL_DEV
+//  5. the target's file
+Status Device::remove(Control& control) {
+  closing_ = true;
+  Status status = Status::of(stop_device(control, info_.dev_id, stop_deadline_ms), "STOP_DEV");
+  if (!status.ok() && status.error != -ENODEV) {
+    closing_ = false;
+    return status;
+  }
+  release();
+  const int deleted = delete_device(control, info_.dev_id, delete_deadline_ms);
+  return deleted == -ENODEV ? Status::success() : Status::of(deleted, "DEL_DEV");
+}
+
+void Device::release() {
+  closing_ = true;
+  for (const auto& queue : queues_) queue->drain();
+  for (const auto& queue : queues_) queue->join();
+  // The ended queues stay for their counters, which another thread may be reading.
+  char_device_.reset();
+  target_ = {};
+}
+
+DeviceCounters Device::counters() const {
+  constexpr auto order = std::memory_order_relaxed;
+  DeviceCounters sum;
+  for (const auto& queue : queues_) {
+    const QueueCounters& part = queue->counters();
+    sum.reads += part.reads.load(order);
+    sum.writes += part.writes.load(order);
+    sum.flushes += part.flushes.load(order);
+    sum.discards += part.discards.load(order);
+    sum.write_zeroes += part.write_zeroes.load(order);
+    sum.read_bytes += part.read_bytes.load(order);
+    sum.write_bytes += part.write_bytes.load(order);
+    sum.errors += part.errors.load(order);
+    sum.in_flight += part.in_flight.load(order);
+  }
+  return sum;
+}
+
+Status remove_foreign_device(Control& control, uint32_t device_id) {
+  Status status = control.open();
+  if (!status.ok()) return status;
+  status = Status::of(stop_device(control, device_id, stop_deadline_ms), "STOP_DEV");
+  if (!status.ok()) return status;
+  return Status::of(delete_device(control, device_id, delete_deadline_ms), "DEL_DEV");
+}
+
+}  // namespace ublk

@@ -1,0 +1,86 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "abi.hpp"
+#include "control.hpp"
+#include "params.hpp"
+#include "queue.hpp"
+#include "status.hpp"
+#include "target.hpp"
+
+namespace ublk {
+
+struct DeviceSpec {
+  TargetSpec target;
+  int32_t device_id = -1;  // -1: the next free one
+  bool recover = false;    // take back an existing device; its geometry comes from the kernel
+  uint16_t queue_count = 1;
+  uint16_t queue_depth = 64;
+  uint32_t max_io_bytes = 0;
+  uint64_t features = 0;   // abi::f_*, as wished; the driver grants what it knows
+  uint64_t owner_tag = 0;  // ublksrv_flags
+};
+
+struct DeviceEvents {
+  std::function<void(const IoError&)> on_io_error;
+  std::function<void()> on_stopped;  // the kernel ended serving without us having asked
+};
+
+struct DeviceCounters {
+  uint64_t reads = 0, writes = 0, flushes = 0, discards = 0, write_zeroes = 0;
+  uint64_t read_bytes = 0, write_bytes = 0, errors = 0;
+  uint32_t in_flight = 0;
+};
+
+// One ublk device served by this process. All verbs run on the control thread; counters() may be called from
+// any.
+class Device {
+ public:
+  Device(DeviceSpec spec, DeviceEvents events) : spec_(std::move(spec)), events_(std::move(events)) {}
+  ~Device() { release(); }
+
+  // Bring-up or, with spec.recover, recovery. On failure nothing is left behind: no device, or the device
+  // that was to be recovered as it was.
+  Status open(Control& control);
+  // Ordered stop: the kernel writes dirty pages back through us, then the device goes. May be tried again on
+  // failure.
+  Status remove(Control& control);
+  // Ends serving without stopping: a recoverable device keeps its users waiting for the next server.
+  void release();
+
+  const abi::DevInfo& info() const { return info_; }
+  const Geometry& geometry() const { return geometry_; }
+  bool direct() const { return target_.direct; }
+  bool recoverable() const { return (info_.flags & abi::f_user_recovery) != 0; }
+  DeviceCounters counters() const;
+
+ private:
+  Status add(Control& control);
+  Status recover(Control& control);
+  Status open_target();
+  Status open_char_device();
+  Status negotiate_params(Control& control);
+  Status start_queues(Control& control);
+  Status begin_recovery(Control& control);
+  void on_queue_ended();
+
+  DeviceSpec spec_;
+  DeviceEvents events_;
+  abi::DevInfo info_ = {};
+  Geometry geometry_;
+  Target target_;
+  UniqueFd char_device_;
+  std::vector<std::unique_ptr<Queue>> queues_;
+  std::atomic<uint32_t> ended_queues_{0};
+  std::atomic<bool> closing_{false};
+};
+
+// Stops and deletes a device that this process does not serve.
+Status remove_foreign_device(Control& control, uint32_t device_id);
+
+}  // namespace ublk

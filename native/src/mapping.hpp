@@ -1,0 +1,51 @@
+#pragma once
+
+#include <sys/mman.h>
+#include <sys/types.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <utility>
+
+namespace ublk {
+
+// Owns one memory mapping.
+class Mapping {
+ public:
+  Mapping() = default;
+  Mapping(Mapping&& other) noexcept
+      : address_(std::exchange(other.address_, nullptr)),
+        length_bytes_(std::exchange(other.length_bytes_, 0)) {}
+  Mapping& operator=(Mapping&& other) noexcept {
+    if (this != &other) {
+      reset();
+      address_ = std::exchange(other.address_, nullptr);
+      length_bytes_ = std::exchange(other.length_bytes_, 0);
+    }
+    return *this;
+  }
+  ~Mapping() { reset(); }
+
+  // Arguments as for mmap(2); 0 or a negative errno.
+  int map(size_t length_bytes, int protection, int flags, int fd, off_t offset) {
+    void* address = ::mmap(nullptr, length_bytes, protection, flags, fd, offset);
+    if (address == MAP_FAILED) return -errno;
+    reset();
+    address_ = static_cast<std::byte*>(address);
+    length_bytes_ = length_bytes;
+    return 0;
+  }
+  void reset() {
+    if (address_ != nullptr) ::munmap(address_, length_bytes_);
+    address_ = nullptr;
+    length_bytes_ = 0;
+  }
+  std::byte* data() const { return address_; }
+  size_t size() const { return length_bytes_; }
+
+ private:
+  std::byte* address_ = nullptr;
+  size_t length_bytes_ = 0;
+};
+
+}  // namespace ublk

@@ -1,0 +1,60 @@
+#include "params.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+namespace ublk {
+
+namespace {
+
+constexpr uint32_t page_bytes = 4096;
+// 2 GiB. Kernels before 6.11 cut WRITE_ZEROES above UINT32_MAX >> 9 sectors and leave the rest of the range
+// as it was.
+constexpr uint32_t max_zeroing_sectors = (1U << 31) >> 9;
+
+uint8_t shift_of(uint32_t bytes) {
+  return static_cast<uint8_t>(std::countr_zero(bytes));
+}
+
+}  // namespace
+
+abi::Params to_params(const Geometry& geometry) {
+  abi::Params params = {};
+  params.len = sizeof(params);
+  params.types = abi::param_type_basic | abi::param_type_discard;
+  // Without VOLATILE_CACHE the kernel never sends FLUSH, and an fsync would promise what nobody did.
+  params.basic.attrs = abi::attr_volatile_cache;
+  if (geometry.read_only) params.basic.attrs |= abi::attr_read_only;
+  if (geometry.fua) params.basic.attrs |= abi::attr_fua;
+  params.basic.logical_bs_shift = shift_of(geometry.logical_block_bytes);
+  params.basic.physical_bs_shift = shift_of(std::max(geometry.logical_block_bytes, page_bytes));
+  params.basic.io_min_shift = shift_of(page_bytes);
+  params.basic.io_opt_shift = shift_of(page_bytes);
+  params.basic.max_sectors = geometry.max_io_bytes >> 9;
+  params.basic.dev_sectors = geometry.size_bytes >> 9;
+  params.discard.discard_granularity = page_bytes;
+  params.discard.max_discard_sectors = geometry.discard ? max_zeroing_sectors : 0;
+  params.discard.max_write_zeroes_sectors = max_zeroing_sectors;
+  params.discard.max_discard_segments = 1;
+  return params;
+}
+
+Geometry from_params(const abi::Params& params) {
+  return {
+      .size_bytes = params.basic.dev_sectors << 9,
+      .logical_block_bytes = 1U << params.basic.logical_bs_shift,
+      .max_io_bytes = params.basic.max_sectors << 9,
+      .read_only = (params.basic.attrs & abi::attr_read_only) != 0,
+      .discard = params.discard.max_discard_sectors != 0,
+      .fua = (params.basic.attrs & abi::attr_fua) != 0,
+  };
+}
+
+bool params_kept(const abi::Params& wanted, const abi::Params& kept) {
+  return (kept.types & wanted.types) == wanted.types &&
+         std::memcmp(&wanted.basic, &kept.basic, sizeof(wanted.basic)) == 0 &&
+         std::memcmp(&wanted.discard, &kept.discard, sizeof(wanted.discard)) == 0;
+}
+
+}  // namespace ublk

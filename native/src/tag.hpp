@@ -1,0 +1,70 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+
+namespace ublk {
+
+// Who owns a tag. Kernel documentation: a tag is fetched once, then travels kernel -> server -> kernel with
+// every COMMIT_AND_FETCH, until the driver answers ABORT.
+enum class TagState : uint8_t {
+  idle,     // not fetched yet: nobody's
+  armed,    // the kernel's: a FETCH or COMMIT_AND_FETCH is pending in the ring
+  serving,  // ours: the target works on its request
+  held,     // ours: a request that came while the queue drains; its next server gets it again
+  retired,  // the kernel's for good: aborted
+};
+
+constexpr bool tag_may_move(TagState from, TagState to) {
+  switch (from) {
+    case TagState::idle:
+      return to == TagState::armed;
+    case TagState::armed:
+      return to == TagState::serving || to == TagState::held || to == TagState::retired;
+    case TagState::serving:
+      return to == TagState::armed;
+    case TagState::held:
+      return to == TagState::serving;
+    case TagState::retired:
+      return false;
+  }
+  return false;
+}
+
+// One request as the target sees it. All units are bytes; the descriptor's are always 512-byte sectors.
+struct Request {
+  uint64_t offset_bytes = 0;
+  uint64_t length_bytes = 0;
+  std::byte* buffer = nullptr;  // the tag's own memory, for the life of the queue
+  uint64_t done_bytes = 0;      // for the target: how far a read or write that came back short has got
+  uint32_t flags = 0;           // abi::io_f_*
+  uint32_t dirty_bytes = 0;     // how much of the buffer a WRITE has filled since it was last all zeros
+  uint16_t tag = 0;
+  uint8_t operation = 0;  // abi::op_*
+};
+
+class Tag {
+ public:
+  TagState state() const { return state_; }
+  // A move that the protocol does not know means the engine's own books are wrong, and going on could
+  // complete a request twice. Dying is the safe answer: the device stays recoverable and its requests are
+  // issued again.
+  void move(TagState to) {
+    if (!tag_may_move(state_, to)) {
+      std::fprintf(stderr, "ublk: tag %u: impossible move from state %u to %u\n",
+                   static_cast<unsigned>(request.tag), static_cast<unsigned>(state_),
+                   static_cast<unsigned>(to));
+      std::abort();
+    }
+    state_ = to;
+  }
+
+  Request request;
+
+ private:
+  TagState state_ = TagState::idle;
+};
+
+}  // namespace ublk

@@ -1,0 +1,108 @@
+// A mapped file on tmpfs or hugetlbfs: the bytes outlive the process, not the machine. Without a path,
+// anonymous memory.
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "abi.hpp"
+#include "bus_guard.hpp"
+#include "target.hpp"
+
+namespace ublk {
+
+namespace {
+
+// FLUSH promises nothing here, so a file whose bytes do belong on a disk must not be served as memory.
+int check_in_memory(int fd) {
+  struct statfs info = {};
+  if (::fstatfs(fd, &info) < 0) return -errno;
+  return info.f_type == TMPFS_MAGIC || info.f_type == HUGETLBFS_MAGIC || info.f_type == RAMFS_MAGIC
+             ? 0
+             : -EMEDIUMTYPE;
+}
+
+int open_anonymous(const TargetSpec& spec, Target& target) {
+  target.file = UniqueFd(::memfd_create("ublk-memory", MFD_CLOEXEC));
+  if (!target.file.valid()) return -errno;
+  return ::ftruncate(target.file.get(), static_cast<off_t>(spec.size_bytes)) < 0 ? -errno : 0;
+}
+
+int open_file(const TargetSpec& spec, Target& target) {
+  target.file = UniqueFd(::open(spec.path.c_str(), (spec.read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC));
+  if (!target.file.valid()) return -errno;
+  struct stat info = {};
+  if (::fstat(target.file.get(), &info) < 0) return -errno;
+  if (!S_ISREG(info.st_mode)) return -EINVAL;
+  if (static_cast<uint64_t>(info.st_size) < spec.size_bytes) return -ENODATA;
+  return check_in_memory(target.file.get());
+}
+
+int open_memory(const TargetSpec& spec, Target& target, const char*& step) {
+  step = "open the memory image";
+  const int opened = spec.path.empty() ? open_anonymous(spec, target) : open_file(spec, target);
+  if (opened < 0) return opened;
+  step = "map the memory image";
+  const int protection = spec.read_only ? PROT_READ : PROT_READ | PROT_WRITE;
+  const int mapped = target.memory.map(spec.size_bytes, protection, MAP_SHARED, target.file.get(), 0);
+  if (mapped < 0) return mapped;
+  target.size_bytes = spec.size_bytes;
+  target.read_only = spec.read_only;
+  target.discard = spec.discard;
+  return install_bus_guard();
+}
+
+int punch_hole(const Target& target, const Request& request) {
+  const int result =
+      ::fallocate(target.file.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                  static_cast<off_t>(request.offset_bytes), static_cast<off_t>(request.length_bytes));
+  return result < 0 ? -errno : 0;
+}
+
+int64_t write_zeroes(const Target& target, const Request& request) {
+  const bool keep_pages = !target.discard || (request.flags & abi::io_f_nounmap) != 0;
+  if (!keep_pages) return punch_hole(target, request);
+  return guarded_zero(target.memory.data() + request.offset_bytes, request.length_bytes);
+}
+
+int64_t queue_memory_io(const Target& target, TargetQueue&, Request& request) {
+  const bool changes = request.operation != abi::op_read && request.operation != abi::op_flush;
+  if (changes && target.read_only) return -EROFS;
+  std::byte* place = target.memory.data() + request.offset_bytes;
+  int result = 0;
+  switch (request.operation) {
+    case abi::op_read:
+      result = guarded_copy(request.buffer, place, request.length_bytes);
+      return result < 0 ? result : static_cast<int64_t>(request.length_bytes);
+    case abi::op_write:
+      result = guarded_copy(place, request.buffer, request.length_bytes);
+      return result < 0 ? result : static_cast<int64_t>(request.length_bytes);
+    case abi::op_flush:
+      return 0;
+    case abi::op_discard:
+      return target.discard ? punch_hole(target, request) : -EOPNOTSUPP;
+    case abi::op_write_zeroes:
+      return write_zeroes(target, request);
+    default:
+      return -EOPNOTSUPP;
+  }
+}
+
+int64_t complete_memory_io(const Target&, TargetQueue&, Request&, int32_t) {
+  return -EIO;
+}
+
+}  // namespace
+
+const TargetOps memory_target{
+    .name = "memory",
+    .open = open_memory,
+    .queue_io = queue_memory_io,
+    .complete_io = complete_memory_io,
+};
+
+}  // namespace ublk
