@@ -1,0 +1,60 @@
+import { explain } from "./causes.js";
+import { type EnvironmentReader, probeEnvironment } from "./environment.js";
+import { findErrno, toErrnoName } from "./errno.js";
+import { UblkError } from "./errors.js";
+
+/** What the failing call was about, for the message. */
+export interface FailureContext {
+  /** For example `createAndServe`. */
+  operation: string;
+  /** For example `/dev/ublkb3` or `a device over /srv/a.img`. */
+  subject: string;
+  imagePath?: string | undefined;
+  deviceId?: number | undefined;
+}
+
+/**
+ * The one place that turns a native rejection into a `UblkError`: it keeps step and errno, and looks at the machine to
+ * say which setting, module or right is missing. A `UblkError` passes unchanged.
+ */
+export async function toUblkError(
+  cause: unknown,
+  context: FailureContext,
+  reader: EnvironmentReader,
+): Promise<UblkError> {
+  if (cause instanceof UblkError) return cause;
+  const { errno, step, message } = readFailure(cause);
+  const errnoName = errno === undefined ? "" : toErrnoName(errno);
+  const environment = await probeEnvironment(reader);
+  const { code, reason, hint } = explain({ ...context, step, errnoName, environment }, message);
+  return new UblkError(code, `cannot ${describe(context)}: ${reason}${origin(step, errnoName)}`, {
+    operation: context.operation,
+    hint,
+    cause,
+    ...(step && { step }),
+    ...(errno !== undefined && { errno, errnoName }),
+  });
+}
+
+function readFailure(cause: unknown): { errno: number | undefined; step: string; message: string } {
+  const step = (cause as { step?: unknown } | undefined)?.step;
+  const message = cause instanceof Error ? cause.message : String(cause);
+  return { errno: findErrno(cause), step: typeof step === "string" ? step : "", message };
+}
+
+const verbs: Record<string, string> = {
+  createAndServe: "create",
+  recoverAndServe: "recover",
+  stopAndDelete: "stop and delete",
+  removeDevice: "remove",
+  listDevices: "read",
+};
+
+function describe(context: FailureContext): string {
+  return `${verbs[context.operation] ?? context.operation} ${context.subject}`;
+}
+
+function origin(step: string, errnoName: string): string {
+  const parts = [step, errnoName].filter((part) => part !== "");
+  return parts.length === 0 ? "" : ` (${parts.join(", ")})`;
+}

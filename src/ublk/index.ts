@@ -1,0 +1,60 @@
+/**
+ * Linux block devices served by this process, through the kernel's ublk driver. See docs/library.md.
+ *
+ * @packageDocumentation
+ */
+import type { UblkDevice } from "./device.js";
+import type { DeviceInfo } from "./device-info.js";
+import type { Feature } from "./features.js";
+import type { DeviceOptions, DeviceParams, Target } from "./options.js";
+import type { RecoverOptions } from "./recover.js";
+import { loadUblk, type Ublk } from "./ublk.js";
+
+export { type DeviceStats, UblkDevice, type UblkDeviceState } from "./device.js";
+export type { DeviceInfo, DeviceState } from "./device-info.js";
+export { UblkError, type UblkErrorCode } from "./errors.js";
+export type { DeviceEvent, DeviceListener } from "./events.js";
+export { type Feature, knownFeatures } from "./features.js";
+export type { DeviceOptions, DeviceParams, Target } from "./options.js";
+export type { RecoverOptions } from "./recover.js";
+
+let loaded: Ublk | undefined;
+
+// Loaded at the first call, so that importing the library needs neither the addon nor a kernel with ublk.
+function library(): Ublk {
+  loaded ??= loadUblk();
+  return loaded;
+}
+
+/** Makes a block device and serves it. When it resolves, the block device node answers I/O. */
+export async function createAndServe(params: DeviceParams, options?: DeviceOptions): Promise<UblkDevice> {
+  return await library().createAndServe(params, options);
+}
+
+/** Takes back a recoverable device whose server is gone; the I/O waiting in it goes on. */
+export async function recoverAndServe(deviceId: number, target: Target, options?: RecoverOptions): Promise<UblkDevice> {
+  return await library().recoverAndServe(deviceId, target, options);
+}
+
+/** Stops a device of this process, after its dirty pages were written back, and deletes it from the kernel. */
+export async function stopAndDelete(device: UblkDevice): Promise<void> {
+  await library().stopAndDelete(device);
+}
+
+/** Every ublk device of the machine, whoever made it, by ascending id. */
+export async function listDevices(): Promise<DeviceInfo[]> {
+  return await library().listDevices();
+}
+
+/** What the running kernel's driver can do. */
+export async function getFeatures(): Promise<Feature[]> {
+  return await library().getFeatures();
+}
+
+/**
+ * Deletes a device that nobody serves. One that waits for a server goes only with `force`, because the I/O waiting in it
+ * fails; one that is served is refused.
+ */
+export async function removeDevice(deviceId: number, options?: { force?: boolean }): Promise<void> {
+  await library().removeDevice(deviceId, options);
+}

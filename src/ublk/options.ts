@@ -1,0 +1,213 @@
+import { UblkError, type UblkErrorCode } from "./errors.js";
+
+/** Where the bytes of a device live. */
+export type Target =
+  /** Reads zeros, forgets writes: for measuring the path itself. */
+  | { kind: "null" }
+  /** Memory of this process, or with `path` a file on a tmpfs, which outlives the process. */
+  | { kind: "memory"; path?: string }
+  /** A file, or a block device. */
+  | { kind: "file"; path: string };
+
+/** What to serve. */
+export interface DeviceParams {
+  target: Target;
+  /** A positive multiple of the logical block. May be left out for a file or memory file: then it is the file's size. */
+  sizeBytes?: number | bigint;
+}
+
+/** How to serve it. docs/library.md has the table. */
+export interface DeviceOptions {
+  /** The wanted N of /dev/ublkbN. Default: the next free one. */
+  deviceId?: number;
+  /** Queues, each with a thread of its own; at most one per CPU is of use. Default 1. */
+  queueCount?: number;
+  /** Requests in flight per queue, 1 to 4096. Default 128. Each takes `maxIoBytes` of locked memory. */
+  queueDepth?: number;
+  /** The largest single request, a multiple of 4096 up to 32 MiB. Default 128 KiB. */
+  maxIoBytes?: number;
+  /** 512 or 4096. Default 512. */
+  logicalBlockSizeBytes?: number;
+  /** Default false. */
+  readOnly?: boolean;
+  /** Pass discards on to the target, which frees the space. Default true. */
+  discard?: boolean;
+  /** The device outlives this process and waits, I/O and all, for `recoverAndServe`. Default false. */
+  recoverable?: boolean;
+  /** A 64-bit number kept by the kernel, to recognise one's own devices. Default 0. */
+  ownerTag?: bigint;
+  /** Bypass the page cache (O_DIRECT) of a file target where its file system can. Default true. */
+  direct?: boolean;
+}
+
+/** {@link DeviceParams} and {@link DeviceOptions} after validation: nothing is left to guess, except the file's size. */
+export interface NormalisedOptions {
+  target: Target;
+  sizeBytes: bigint | undefined;
+  deviceId: number | undefined;
+  queueCount: number;
+  queueDepth: number;
+  maxIoBytes: number;
+  logicalBlockSizeBytes: number;
+  readOnly: boolean;
+  discard: boolean;
+  recoverable: boolean;
+  ownerTag: bigint;
+  direct: boolean;
+}
+
+export const defaultQueueDepth = 128;
+export const defaultMaxIoBytes = 128 * 1024;
+
+const maxQueueCount = 4096;
+const maxQueueDepth = 4096;
+/** The kernel addresses a request's bytes with 25 bits. */
+const maxMaxIoBytes = 32 * 1024 * 1024;
+const maxDeviceId = 2 ** 20 - 1;
+/** Sector numbers are 64 bits wide, but loff_t of the image is signed. */
+const maxSizeBytes = 2n ** 63n - 1n;
+
+const knownOptions = [
+  "deviceId",
+  "queueCount",
+  "queueDepth",
+  "maxIoBytes",
+  "logicalBlockSizeBytes",
+  "readOnly",
+  "discard",
+  "recoverable",
+  "ownerTag",
+  "direct",
+];
+
+/** Returns params and options with every default filled in, or throws a `UblkError` that names the culprit. */
+export function validateOptions(
+  params: DeviceParams,
+  options: DeviceOptions = {},
+  operation = "createAndServe",
+): NormalisedOptions {
+  const check = new OptionChecker(operation);
+  check.known("options", options, knownOptions);
+  check.known("params", params, ["target", "sizeBytes"]);
+  const normalised: NormalisedOptions = {
+    target: check.target(params.target),
+    sizeBytes: params.sizeBytes === undefined ? undefined : check.size(params.sizeBytes),
+    deviceId: options.deviceId === undefined ? undefined : check.integer("deviceId", options.deviceId, 0, maxDeviceId),
+    queueCount: check.integer("queueCount", options.queueCount ?? 1, 1, maxQueueCount),
+    queueDepth: check.integer("queueDepth", options.queueDepth ?? defaultQueueDepth, 1, maxQueueDepth),
+    maxIoBytes: check.maxIoBytes(options.maxIoBytes ?? defaultMaxIoBytes),
+    logicalBlockSizeBytes: check.logicalBlock(options.logicalBlockSizeBytes ?? 512),
+    readOnly: check.flag("readOnly", options.readOnly ?? false),
+    discard: check.flag("discard", options.discard ?? true),
+    recoverable: check.flag("recoverable", options.recoverable ?? false),
+    ownerTag: check.ownerTag(options.ownerTag ?? 0n),
+    direct: check.flag("direct", options.direct ?? true),
+  };
+  check.combination(normalised);
+  if (normalised.sizeBytes !== undefined)
+    validateSize(normalised.sizeBytes, normalised.logicalBlockSizeBytes, operation);
+  return normalised;
+}
+
+/** Throws unless `sizeBytes` is a positive multiple of the logical block. `what` is the subject of the message. */
+export function validateSize(
+  sizeBytes: bigint,
+  logicalBlockSizeBytes: number,
+  operation: string,
+  what = "sizeBytes",
+): void {
+  if (sizeBytes <= 0n || sizeBytes > maxSizeBytes) {
+    throw invalid(operation, `${what} is ${sizeBytes}; expected 1 to ${maxSizeBytes} bytes`);
+  }
+  const rest = sizeBytes % BigInt(logicalBlockSizeBytes);
+  if (rest === 0n) return;
+  throw invalid(
+    operation,
+    `${what} is ${sizeBytes}; expected a multiple of the logical block of ${logicalBlockSizeBytes} bytes`,
+    { code: "size_misaligned", hint: `use ${sizeBytes - rest + BigInt(logicalBlockSizeBytes)}` },
+  );
+}
+
+class OptionChecker {
+  constructor(private readonly operation: string) {}
+
+  known(what: string, value: unknown, names: string[]): void {
+    if (typeof value !== "object" || value === null) this.fail(what, value, "an object");
+    for (const name of Object.keys(value)) {
+      if (!names.includes(name)) this.fail(`${what}: the unknown name`, name, `one of ${names.join(", ")}`);
+    }
+  }
+
+  target(target: Target): Target {
+    const kind: unknown = target?.kind;
+    if (kind !== "null" && kind !== "memory" && kind !== "file") {
+      this.fail("target.kind", kind, '"null", "memory" or "file"');
+    }
+    const path: unknown = (target as { path?: unknown }).path;
+    if (kind === "null" && path !== undefined) this.fail("target.path of a null target", path, "none");
+    if (path !== undefined || kind === "file") this.path(path);
+    return target;
+  }
+
+  size(value: unknown): bigint {
+    if (typeof value === "bigint") return value;
+    if (typeof value === "number" && Number.isSafeInteger(value)) return BigInt(value);
+    this.fail("sizeBytes", value, "a whole number or a bigint");
+  }
+
+  integer(name: string, value: unknown, min: number, max: number): number {
+    if (typeof value === "number" && Number.isInteger(value) && value >= min && value <= max) return value;
+    this.fail(name, value, `a whole number from ${min} to ${max}`);
+  }
+
+  maxIoBytes(value: unknown): number {
+    const bytes = this.integer("maxIoBytes", value, 4096, maxMaxIoBytes);
+    if (bytes % 4096 !== 0) this.fail("maxIoBytes", value, "a multiple of 4096");
+    return bytes;
+  }
+
+  logicalBlock(value: unknown): number {
+    if (value === 512 || value === 4096) return value;
+    this.fail("logicalBlockSizeBytes", value, "512 or 4096");
+  }
+
+  flag(name: string, value: unknown): boolean {
+    if (typeof value === "boolean") return value;
+    this.fail(name, value, "true or false");
+  }
+
+  ownerTag(value: unknown): bigint {
+    if (typeof value === "bigint" && value >= 0n && value < 2n ** 64n) return value;
+    this.fail("ownerTag", value, "a bigint from 0n to 2n ** 64n - 1n");
+  }
+
+  combination({ target, sizeBytes, recoverable }: NormalisedOptions): void {
+    const anonymous = target.kind === "memory" && target.path === undefined;
+    if (sizeBytes === undefined && (target.kind === "null" || anonymous)) {
+      this.fail("sizeBytes", sizeBytes, `the size of the ${target.kind} device in bytes`);
+    }
+    if (recoverable && anonymous) {
+      throw invalid(this.operation, "a memory device without a file loses its bytes with its process", {
+        hint: "give target.path, a file on a tmpfs, or do not ask for recoverable",
+      });
+    }
+  }
+
+  private path(path: unknown): void {
+    if (typeof path === "string" && path.startsWith("/") && !path.includes("\0")) return;
+    this.fail("target.path", path, "an absolute path");
+  }
+
+  private fail(name: string, value: unknown, expected: string): never {
+    throw invalid(this.operation, `${name} is ${show(value)}; expected ${expected}`);
+  }
+}
+
+function invalid(operation: string, message: string, more: { code?: UblkErrorCode; hint?: string } = {}): UblkError {
+  const { code = "invalid_option", hint } = more;
+  return new UblkError(code, message, { operation, ...(hint !== undefined && { hint }) });
+}
+
+function show(value: unknown): string {
+  return typeof value === "string" ? JSON.stringify(value) : String(value);
+}

@@ -1,0 +1,129 @@
+import type {
+  Addon,
+  DeviceHandle,
+  NativeDevice,
+  NativeDeviceInfo,
+  NativeDeviceSpec,
+  NativeEvent,
+  NativeStats,
+} from "../addon.js";
+import { deviceStates, type FakeKernel, toNativeFailure } from "./fake-kernel.js";
+
+interface Served {
+  info: NativeDeviceInfo;
+  spec: NativeDeviceSpec;
+  emit: (event: NativeEvent) => void;
+}
+
+const idleStats: NativeStats = {
+  reads: 0n,
+  writes: 0n,
+  flushes: 0n,
+  discards: 0n,
+  writeZeroes: 0n,
+  readBytes: 0n,
+  writeBytes: 0n,
+  errors: 0n,
+  inFlight: 0,
+};
+
+/** The native side of one process over a {@link FakeKernel}, with the steps and errors of the real one. */
+export class FakeAddon implements Addon {
+  /** The spec of every `openDevice` so far. */
+  readonly specs: NativeDeviceSpec[] = [];
+  private readonly served = new Map<DeviceHandle, Served>();
+
+  constructor(
+    readonly kernel: FakeKernel,
+    readonly pid: number,
+  ) {}
+
+  async readFeatures(): Promise<bigint> {
+    return this.kernel.run("GET_FEATURES", -1, () => this.kernel.features);
+  }
+
+  async openDevice(spec: NativeDeviceSpec, onEvent: (event: NativeEvent) => void): Promise<NativeDevice> {
+    this.specs.push(spec);
+    const info = spec.recover ? this.recoverDevice(spec) : this.addDevice(spec);
+    const handle = {} as DeviceHandle;
+    this.served.set(handle, { info, spec, emit: onEvent });
+    return { ...info, handle, direct: spec.target.kind === "file" && spec.target.direct };
+  }
+
+  async closeDevice(handle: DeviceHandle, how: "remove" | "release"): Promise<void> {
+    const { info } = this.find(handle);
+    if (how === "remove") this.remove(info);
+    else this.kernel.run("RELEASE", info.deviceId, () => this.kernel.loseServer(info));
+    this.served.delete(handle);
+  }
+
+  async readDeviceInfo(deviceId: number): Promise<NativeDeviceInfo> {
+    return this.kernel.run("GET_DEV_INFO", deviceId, () => ({ ...this.kernel.find(deviceId, "GET_DEV_INFO") }));
+  }
+
+  async removeDevice(deviceId: number): Promise<void> {
+    this.remove(this.kernel.find(deviceId, "STOP_DEV"));
+  }
+
+  readStats(handle: DeviceHandle): NativeStats {
+    this.find(handle);
+    return { ...idleStats };
+  }
+
+  /** Lets the native side of a device speak. */
+  emit(deviceId: number, event: NativeEvent): void {
+    for (const { info, emit } of this.served.values()) if (info.deviceId === deviceId) emit(event);
+  }
+
+  /** SIGKILL: the kernel closes what the process held. */
+  kill(): void {
+    this.served.clear();
+    for (const device of this.kernel.devices.values()) {
+      if (device.serverPid === this.pid) this.kernel.loseServer(device);
+    }
+  }
+
+  // As in the engine, a failure after ADD_DEV takes the device down again. What `afterStep` throws has no step: it stands
+  // for a crash, after which nobody is left to do so.
+  private addDevice(spec: NativeDeviceSpec): NativeDeviceInfo {
+    const info = this.kernel.addDevice(spec);
+    try {
+      this.kernel.run("SET_PARAMS", info.deviceId, () => {});
+      this.kernel.run("START_DEV", info.deviceId, () => this.makeLive(info));
+    } catch (error) {
+      if ((error as { step?: string }).step) this.kernel.devices.delete(info.deviceId);
+      throw error;
+    }
+    return info;
+  }
+
+  private recoverDevice(spec: NativeDeviceSpec): NativeDeviceInfo {
+    const { deviceId } = spec;
+    const info = this.kernel.run("START_USER_RECOVERY", deviceId, () => {
+      const found = this.kernel.find(deviceId, "START_USER_RECOVERY");
+      if (found.state !== deviceStates.quiesced) throw toNativeFailure("START_USER_RECOVERY", "EBUSY");
+      return found;
+    });
+    this.kernel.run("END_USER_RECOVERY", deviceId, () => this.makeLive(info));
+    return info;
+  }
+
+  private makeLive(info: NativeDeviceInfo): void {
+    info.state = deviceStates.live;
+    info.serverPid = this.pid;
+  }
+
+  private remove(info: NativeDeviceInfo): void {
+    const { deviceId } = info;
+    this.kernel.run("STOP_DEV", deviceId, () => {
+      info.state = deviceStates.dead;
+    });
+    this.kernel.run("DEL_DEV", deviceId, () => this.kernel.devices.delete(deviceId));
+  }
+
+  private find(handle: DeviceHandle): Served {
+    const served = this.served.get(handle);
+    if (!served) throw new Error("no such handle: the test used it after closeDevice");
+    return served;
+  }
+}

@@ -1,0 +1,199 @@
+import { readdir } from "node:fs/promises";
+import { type Addon, loadAddon, type NativeDevice, type NativeDeviceSpec } from "./addon.js";
+import { UblkDevice } from "./device.js";
+import { type DeviceInfo, toBlockDevicePath, toDeviceInfo } from "./device-info.js";
+import { type EnvironmentReader, machineReader } from "./environment.js";
+import { UblkError } from "./errors.js";
+import { EventRelay } from "./events.js";
+import { toUblkError } from "./explain.js";
+import {
+  chooseFeatures,
+  chooseRequiredFeatures,
+  compareFeatures,
+  describeFeature,
+  type Feature,
+  toFeatures,
+} from "./features.js";
+import { resolveSize } from "./image.js";
+import {
+  type DeviceOptions,
+  type DeviceParams,
+  type NormalisedOptions,
+  type Target,
+  validateOptions,
+} from "./options.js";
+import { defaultRecoverWaitMs, openWhenFree, type RecoverOptions, waitUntilRecoverable } from "./recover.js";
+
+/** The library over one addon and one machine; tests give their own of both. */
+export class Ublk {
+  constructor(
+    private readonly addon: Addon,
+    private readonly reader: EnvironmentReader = machineReader,
+    private readonly readDeviceIds: () => Promise<number[]> = findDeviceIds,
+  ) {}
+
+  /** Makes a block device and serves it. When it resolves, the block device node answers I/O. */
+  async createAndServe(params: DeviceParams, options: DeviceOptions = {}): Promise<UblkDevice> {
+    const operation = "createAndServe";
+    const normalised = validateOptions(params, options, operation);
+    const sizeBytes = await resolveSize(normalised, operation);
+    const context = { operation, ...subjectOf(normalised) };
+    return await this.explained(context, async () => {
+      const offered = await this.addon.readFeatures();
+      assertOffered(normalised.recoverable, offered);
+      const features = chooseFeatures(normalised.recoverable, offered);
+      const spec = { ...toNativeSpec(normalised), sizeBytes, features, recover: false };
+      return await this.serve(spec, (relay) => this.addon.openDevice(spec, relay.receive));
+    });
+  }
+
+  /**
+   * Takes back a recoverable device whose server is gone, and serves it from `target`, which must hold the same bytes.
+   * Requests that were in flight are sent again. Geometry and features stay as they were.
+   */
+  async recoverAndServe(deviceId: number, target: Target, options: RecoverOptions = {}): Promise<UblkDevice> {
+    const operation = "recoverAndServe";
+    const path = target.kind === "null" ? undefined : target.path;
+    const context = { operation, subject: toBlockDevicePath(deviceId), deviceId, imagePath: path };
+    return await this.explained(context, async () => {
+      const info = await waitUntilRecoverable(this.addon, deviceId, options);
+      const spec = await toRecoverySpec(info, target, options);
+      const waitMs = options.waitMs ?? defaultRecoverWaitMs;
+      return await this.serve(spec, (relay) => openWhenFree(this.addon, spec, relay.receive, waitMs));
+    });
+  }
+
+  /** Stops a device of this process and deletes it from the kernel: the same as its `stop`. */
+  async stopAndDelete(device: UblkDevice): Promise<void> {
+    await device.stop();
+  }
+
+  /** Every ublk device of the machine, whoever made it, by ascending id. */
+  async listDevices(): Promise<DeviceInfo[]> {
+    const devices: DeviceInfo[] = [];
+    for (const deviceId of await this.readDeviceIds()) {
+      const device = await this.findDevice(deviceId);
+      if (device) devices.push(device);
+    }
+    return devices;
+  }
+
+  /** One device, or undefined when the kernel has none of this id. */
+  async findDevice(deviceId: number): Promise<DeviceInfo | undefined> {
+    const context = { operation: "listDevices", subject: `device ${deviceId}`, deviceId };
+    try {
+      return await this.explained(context, async () => toDeviceInfo(await this.addon.readDeviceInfo(deviceId)));
+    } catch (error) {
+      if (error instanceof UblkError && error.code === "device_missing") return undefined;
+      throw error;
+    }
+  }
+
+  /** The ids of the kernel's devices, ascending, without a look at any of them. */
+  async listDeviceIds(): Promise<number[]> {
+    return await this.readDeviceIds();
+  }
+
+  /** What the running kernel's driver can do. */
+  async getFeatures(): Promise<Feature[]> {
+    const context = { operation: "getFeatures", subject: "from the kernel" };
+    return await this.explained(context, async () => toFeatures(await this.addon.readFeatures()));
+  }
+
+  /**
+   * Deletes a device that nobody serves. A dead one goes at once; one that waits for a server (`quiesced`, `fail-io`)
+   * only with `force`, because the I/O waiting in it fails. A device that is served is refused.
+   */
+  async removeDevice(deviceId: number, { force = false }: { force?: boolean } = {}): Promise<void> {
+    const context = { operation: "removeDevice", subject: `device ${deviceId}`, deviceId };
+    await this.explained(context, async () => {
+      assertRemovable(toDeviceInfo(await this.addon.readDeviceInfo(deviceId)), force);
+      await this.addon.removeDevice(deviceId);
+    });
+  }
+
+  private async serve(spec: NativeDeviceSpec, open: (relay: EventRelay) => Promise<NativeDevice>): Promise<UblkDevice> {
+    const relay = new EventRelay();
+    const native = await open(relay);
+    const { readOnly, logicalBlockSizeBytes, features: requestedFeatures } = spec;
+    const { addon, reader } = this;
+    return new UblkDevice({ addon, reader, relay, native, requestedFeatures, readOnly, logicalBlockSizeBytes });
+  }
+
+  private async explained<T>(
+    context: { operation: string; subject: string; imagePath?: string | undefined; deviceId?: number | undefined },
+    action: () => Promise<T>,
+  ): Promise<T> {
+    try {
+      return await action();
+    } catch (error) {
+      throw await toUblkError(error, context, this.reader);
+    }
+  }
+}
+
+/** The library over the addon that was built with it. Throws `addon_not_built` when there is none. */
+export function loadUblk(): Ublk {
+  try {
+    return new Ublk(loadAddon());
+  } catch (cause) {
+    throw new UblkError("addon_not_built", "the native engine (native/build/Release/ublk.node) cannot be loaded", {
+      operation: "loadUblk",
+      hint: 'run "make build"; on another Node.js, C library or machine than it was built on, build it there',
+      cause,
+    });
+  }
+}
+
+async function findDeviceIds(): Promise<number[]> {
+  const names = await readdir("/sys/class/ublk-char").catch(() => readdir("/dev"));
+  return names
+    .map((name) => /^ublkc(\d+)$/.exec(name)?.[1])
+    .filter((id) => id !== undefined)
+    .map(Number)
+    .sort((a, b) => a - b);
+}
+
+function subjectOf({ deviceId, target }: NormalisedOptions) {
+  const imagePath = target.kind === "null" ? undefined : target.path;
+  const name = deviceId === undefined ? "a device" : toBlockDevicePath(deviceId);
+  return { subject: `${name} over ${imagePath ?? target.kind}`, imagePath, deviceId };
+}
+
+function toNativeSpec(options: NormalisedOptions): Omit<NativeDeviceSpec, "sizeBytes" | "features" | "recover"> {
+  const { recoverable: _recoverable, sizeBytes: _sizeBytes, direct, target, deviceId, ...same } = options;
+  return { ...same, target: toNativeTarget(target, direct), deviceId: deviceId ?? -1 };
+}
+
+function toNativeTarget(target: Target, direct: boolean): NativeDeviceSpec["target"] {
+  return target.kind === "file" ? { ...target, direct } : target;
+}
+
+async function toRecoverySpec(info: DeviceInfo, target: Target, options: RecoverOptions): Promise<NativeDeviceSpec> {
+  const { deviceId, sizeBytes, queueCount, queueDepth, maxIoBytes, logicalBlockSizeBytes, readOnly, ownerTag } = info;
+  const geometry = { queueCount, queueDepth, maxIoBytes, logicalBlockSizeBytes, readOnly, ownerTag };
+  const direct = options.direct ?? true;
+  const checked = validateOptions({ target, sizeBytes }, { ...geometry, direct }, "recoverAndServe");
+  await resolveSize(checked, "recoverAndServe");
+  return { ...toNativeSpec(checked), deviceId, sizeBytes, recover: true, features: info.featureMask };
+}
+
+function assertOffered(recoverable: boolean, offered: bigint): void {
+  const { lost } = compareFeatures(chooseRequiredFeatures(recoverable), offered);
+  if (lost.length === 0) return;
+  throw new UblkError("feature_missing", `this kernel's ublk driver lacks ${lost.map(describeFeature).join(", ")}`, {
+    operation: "createAndServe",
+    step: "GET_FEATURES",
+    hint: recoverable ? "use a newer kernel, or do without recoverable" : "use a newer kernel",
+  });
+}
+
+function assertRemovable(info: DeviceInfo, force: boolean): void {
+  if (info.state === "dead" || (force && info.state !== "live")) return;
+  const isServed = info.state === "live";
+  const reason = isServed ? `is served by process ${info.serverPid ?? "?"}` : `is ${info.state} and may hold I/O`;
+  throw new UblkError("device_busy", `device ${info.deviceId} ${reason}`, {
+    operation: "removeDevice",
+    hint: isServed ? "stop it there" : "recover it with recoverAndServe, or use { force: true } to fail that I/O",
+  });
+}
