@@ -72,3 +72,53 @@ format: $(STAMPS)/npm $(STAMPS)/packages-build ## rewrite sources in the house f
 proto-sync: $(STAMPS)/npm ## renew proto/csi/csi.proto from the CSI specification's Go module
 	$(call say,Fetching the CSI specification)
 	@scripts/proto-sync
+
+# Every suite leaves its result file in $(RESULTS); test/report/count adds them up into the one closing line.
+SUITES := unit native-plain native-asan sanity-fakes-mount sanity-fakes-block
+TEST_KERNELS := uml 6.12 7.3
+
+.PHONY: test
+test: ## everything: lint, unit, native, csi-sanity, and the guest suites on uml, 6.12 and 7.3
+	@rm -rf $(RESULTS) && mkdir -p $(RESULTS)
+	@status=0; \
+	for part in lint test-unit test-native test-sanity $(TEST_KERNELS:%=test-vm-on-%); do \
+	  $(MAKE) $$part || status=1; \
+	done; \
+	test/report/count $(RESULTS) $(SUITES) $(foreach kernel,$(TEST_KERNELS),vm-$(kernel)) || status=1; \
+	exit $$status
+
+.PHONY: test-unit
+test-unit: $(STAMPS)/gen ## TypeScript without root or kernel (jest)
+	$(call say,Unit tests)
+	@mkdir -p $(RESULTS)
+	@NODE_OPTIONS='--experimental-vm-modules --no-warnings' $(NPX)/jest --silent --json --outputFile=$(RESULTS)/unit.json
+
+.PHONY: test-native
+test-native: $(STAMPS)/packages-build $(CACHE)/uapi/usr/include/linux/ublk_cmd.h ## the engine without Node or ublk (GoogleTest; plain, then under ASan and UBSan)
+	$(call say,Native tests)
+	@$(MAKE) -C native test VARIANT=plain RESULTS=$(CURDIR)/$(RESULTS)
+	@$(MAKE) -C native test VARIANT=asan RESULTS=$(CURDIR)/$(RESULTS)
+
+$(CACHE)/uapi/usr/include/linux/ublk_cmd.h:
+	$(call say,Fetching the newest kernel header)
+	@scripts/fetch-uapi-header
+
+.PHONY: test-sanity
+test-sanity: build ## csi-sanity against the services over fakes, for mount and for block access
+	$(call say,csi-sanity over fakes)
+	@scripts/install-tool csi-sanity
+	@test/sanity/run-fakes
+
+.PHONY: test-vm
+test-vm: test-vm-on-$(KERNEL) ## the suites that need a real ublk device, in a guest: KERNEL=uml|6.12|6.18|7.3
+
+test-vm-on-%: build
+	$(call say,Guest suites on kernel $*)
+	@scripts/install-packages vm
+	@test/vm/kernels/fetch $*
+	@scripts/install-tool csi-sanity
+	@test/vm/run-suites $*
+
+.PHONY: clean
+clean: ## remove what was built; downloads and kernels in .cache/ stay
+	@rm -rf dist src/gen native/build $(RESULTS) $(STAMPS) $(CACHE)/native $(CACHE)/jest
