@@ -1,5 +1,8 @@
-// A regular file, through the queue's own ring: what a kernel loop device does, from user space.
+// A regular file or a block device, through the queue's own ring: what a kernel loop device does, from user
+// space.
 #include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 
@@ -31,11 +34,17 @@ UniqueFd open_direct(const TargetSpec& spec, int access) {
   return file;
 }
 
-int check_regular(int fd, uint64_t size_bytes) {
+// 0 when the file or block device holds `size_bytes`.
+int check_size(int fd, uint64_t size_bytes) {
   struct stat info = {};
   if (::fstat(fd, &info) < 0) return -errno;
-  if (!S_ISREG(info.st_mode)) return -EINVAL;
-  return static_cast<uint64_t>(info.st_size) < size_bytes ? -ENODATA : 0;
+  auto have_bytes = static_cast<uint64_t>(info.st_size);
+  if (S_ISBLK(info.st_mode)) {
+    if (::ioctl(fd, BLKGETSIZE64, &have_bytes) < 0) return -errno;
+  } else if (!S_ISREG(info.st_mode)) {
+    return -EINVAL;
+  }
+  return have_bytes < size_bytes ? -ENODATA : 0;
 }
 
 int open_file(const TargetSpec& spec, Target& target, const char*& step) {
@@ -43,7 +52,7 @@ int open_file(const TargetSpec& spec, Target& target, const char*& step) {
   const int access = spec.read_only ? O_RDONLY : O_RDWR;
   UniqueFd buffered(::open(spec.path.c_str(), access | O_CLOEXEC));
   if (!buffered.valid()) return -errno;
-  const int checked = check_regular(buffered.get(), spec.size_bytes);
+  const int checked = check_size(buffered.get(), spec.size_bytes);
   if (checked < 0) return checked;
   if (spec.direct) target.file = open_direct(spec, access);
   target.direct = target.file.valid();
