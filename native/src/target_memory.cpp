@@ -33,11 +33,13 @@ int open_anonymous(const TargetSpec& spec, Target& target) {
 }
 
 int open_file(const TargetSpec& spec, Target& target) {
+  // Before the open, which would wait at a pipe for somebody to write.
+  struct stat info = {};
+  if (::stat(spec.path.c_str(), &info) < 0) return -errno;
+  if (!S_ISREG(info.st_mode)) return -EINVAL;
   target.file = UniqueFd(::open(spec.path.c_str(), (spec.read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC));
   if (!target.file.valid()) return -errno;
-  struct stat info = {};
   if (::fstat(target.file.get(), &info) < 0) return -errno;
-  if (!S_ISREG(info.st_mode)) return -EINVAL;
   if (static_cast<uint64_t>(info.st_size) < spec.size_bytes) return -ENODATA;
   return check_in_memory(target.file.get());
 }
