@@ -1,0 +1,139 @@
+import { DriverError, toMessage } from "../errors.js";
+import {
+  type ControllerServer,
+  type CreateVolumeRequest,
+  type GetCapacityRequest,
+  type CapacityRange as ProtoRange,
+  type Volume as ProtoVolume,
+  ControllerServiceCapability_RPC_Type as RpcType,
+  type TopologyRequirement,
+  type ValidateVolumeCapabilitiesRequest,
+  type ValidateVolumeCapabilitiesResponse,
+} from "../gen/csi/csi.js";
+import { explainMismatch } from "../pools/capability-check.js";
+import type { CapacityRange } from "../pools/capacity-range.js";
+import type { Pools } from "../pools/pools.js";
+import type { Volume } from "../pools/volume.js";
+import type { VolumeProvisioner } from "../pools/volume-provisioner.js";
+import type { Handlers } from "../rpc/handler.js";
+import { requireField, requireVolumeId } from "../rpc/required.js";
+import type { NodeTopology } from "../rpc/topology.js";
+import { fromProtoCapabilities } from "../rpc/volume-capability.js";
+import { listPage } from "./volume-list.js";
+
+const rpcTypes = [
+  RpcType.CREATE_DELETE_VOLUME,
+  RpcType.LIST_VOLUMES,
+  RpcType.GET_CAPACITY,
+  RpcType.SINGLE_NODE_MULTI_WRITER,
+];
+
+export interface ControllerDependencies {
+  provisioner: VolumeProvisioner;
+  pools: Pools;
+  topology: NodeTopology;
+}
+
+/** The controller's RPCs for the volumes of this node. */
+export function createControllerService(dependencies: ControllerDependencies): Handlers<ControllerServer> {
+  const { provisioner, pools, topology } = dependencies;
+  const toProto = (volume: Volume) => toProtoVolume(volume, topology);
+  return {
+    createVolume: async (request) => ({ volume: toProto(await createVolume(request, dependencies)) }),
+    deleteVolume: async ({ volumeId }) => {
+      await provisioner.delete(requireVolumeId(volumeId));
+      return {};
+    },
+    validateVolumeCapabilities: async (request) => validateCapabilities(request, pools),
+    listVolumes: async ({ startingToken, maxEntries }) => {
+      const { volumes, nextToken } = listPage(pools.listVolumes(), startingToken, maxEntries);
+      return { entries: volumes.map((volume) => ({ volume: toProto(volume), status: undefined })), nextToken };
+    },
+    getCapacity: async (request) => {
+      const availableCapacity = await readCapacity(request, dependencies);
+      return { availableCapacity, maximumVolumeSize: availableCapacity, minimumVolumeSize: undefined };
+    },
+    controllerGetCapabilities: async () => ({
+      capabilities: rpcTypes.map((type) => ({ type: { $case: "rpc", value: { type } } })),
+    }),
+  };
+}
+
+async function createVolume(
+  request: CreateVolumeRequest,
+  { provisioner, topology }: ControllerDependencies,
+): Promise<Volume> {
+  const name = requireField("name", request.name);
+  const capabilities = fromProtoCapabilities(request.volumeCapabilities);
+  assertNoSource(request);
+  assertReachable(request.accessibilityRequirements, topology);
+  const range = fromProtoRange(request.capacityRange);
+  return await provisioner.create({ name, range, capabilities, parameters: request.parameters });
+}
+
+function validateCapabilities(
+  request: ValidateVolumeCapabilitiesRequest,
+  pools: Pools,
+): ValidateVolumeCapabilitiesResponse {
+  const volumeId = requireVolumeId(request.volumeId);
+  if (request.volumeCapabilities.length === 0) throw new DriverError("invalid", "volume_capabilities is empty");
+  const volume = pools.getVolume(volumeId);
+  const message = findMismatch(volume, request);
+  if (message !== undefined) return { confirmed: undefined, message };
+  const { volumeContext, volumeCapabilities, parameters, mutableParameters } = request;
+  return { confirmed: { volumeContext, volumeCapabilities, parameters, mutableParameters }, message: "" };
+}
+
+// A capability that no volume has is a "no" here, and not an error.
+function findMismatch(volume: Volume, request: ValidateVolumeCapabilitiesRequest): string | undefined {
+  const [mutable] = Object.keys(request.mutableParameters);
+  if (mutable !== undefined) return `mutable parameter "${mutable}" is not supported`;
+  try {
+    return explainMismatch(volume, fromProtoCapabilities(request.volumeCapabilities));
+  } catch (error) {
+    return toMessage(error);
+  }
+}
+
+async function readCapacity(
+  { parameters, accessibleTopology, volumeCapabilities }: GetCapacityRequest,
+  { provisioner, topology }: ControllerDependencies,
+): Promise<bigint> {
+  if (volumeCapabilities.length > 0) fromProtoCapabilities(volumeCapabilities);
+  if (accessibleTopology !== undefined && !topology.matches(accessibleTopology)) return 0n;
+  return await provisioner.readAvailableBytes(parameters);
+}
+
+function toProtoVolume({ id, sizeBytes, pool, parameters }: Volume, topology: NodeTopology): ProtoVolume {
+  return {
+    capacityBytes: sizeBytes,
+    volumeId: id,
+    volumeContext: { pool, provisioning: parameters.provisioning },
+    contentSource: undefined,
+    accessibleTopology: [topology.toProto()],
+  };
+}
+
+// In proto3 an absent bound and a bound of 0 look the same.
+function fromProtoRange(range: ProtoRange | undefined): CapacityRange | undefined {
+  if (range === undefined) return undefined;
+  return { requiredBytes: range.requiredBytes || undefined, limitBytes: range.limitBytes || undefined };
+}
+
+function assertNoSource({ volumeContentSource, mutableParameters }: CreateVolumeRequest): void {
+  if (volumeContentSource !== undefined) {
+    throw new DriverError("invalid", "volume_content_source is not supported: volumes start empty");
+  }
+  const [mutable] = Object.keys(mutableParameters);
+  if (mutable !== undefined) {
+    throw new DriverError("invalid", `mutable parameter "${mutable}" is not supported: volumes cannot be modified`);
+  }
+}
+
+// `no_space` rather than `invalid`: the scheduler then looks for another node.
+function assertReachable(requirements: TopologyRequirement | undefined, topology: NodeTopology): void {
+  const requisite = requirements?.requisite ?? [];
+  if (requisite.length === 0 || requisite.some((candidate) => topology.matches(candidate))) return;
+  const here = JSON.stringify(topology.toProto().segments);
+  throw new DriverError("no_space", `no requisite topology is this node's, which has ${here}`);
+}

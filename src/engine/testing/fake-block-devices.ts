@@ -1,0 +1,94 @@
+import { mkdir, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import {
+  type AdoptionReport,
+  type BlockDevice,
+  BlockDeviceError,
+  type BlockDeviceSpec,
+  type BlockDevices,
+} from "../block-devices.js";
+
+/**
+ * Block devices without a kernel: each is an empty file with the name of a device node. Whether one is in use is the
+ * test's word, or that of whoever mounts them.
+ */
+export class FakeBlockDevices implements BlockDevices {
+  /** Every call that arrived, as `verb volume-id`. */
+  readonly calls: string[] = [];
+  /** The specs of the devices that exist. */
+  readonly specs = new Map<string, BlockDeviceSpec>();
+  isInUse: (device: BlockDevice) => boolean = () => false;
+  /** When set, the next attach or detach fails with it. */
+  failure: BlockDeviceError | undefined;
+  private readonly devices = new Map<string, BlockDevice>();
+
+  constructor(private readonly directory: string) {}
+
+  async attach(spec: BlockDeviceSpec): Promise<BlockDevice> {
+    this.enter("attach", spec.volumeId);
+    const existing = this.devices.get(spec.volumeId);
+    if (existing !== undefined) return this.assertSameSpec(existing, spec);
+    const deviceId = this.lowestFreeId();
+    const path = join(this.directory, `ublkb${deviceId}`);
+    await mkdir(this.directory, { recursive: true });
+    await writeFile(path, "");
+    const { volumeId, sizeBytes, readOnly } = spec;
+    const device: BlockDevice = { volumeId, deviceId, path, sizeBytes, readOnly, state: "live" };
+    this.devices.set(volumeId, device);
+    this.specs.set(volumeId, spec);
+    return device;
+  }
+
+  async detach(volumeId: string): Promise<void> {
+    this.enter("detach", volumeId);
+    const device = this.devices.get(volumeId);
+    if (device === undefined) return;
+    if (this.isInUse(device)) throw new BlockDeviceError("in_use", `${device.path} is held open`);
+    await rm(device.path);
+    this.devices.delete(volumeId);
+    this.specs.delete(volumeId);
+  }
+
+  async find(volumeId: string): Promise<BlockDevice | undefined> {
+    return this.devices.get(volumeId);
+  }
+
+  async list(): Promise<BlockDevice[]> {
+    return [...this.devices.values()];
+  }
+
+  async adopt(): Promise<AdoptionReport> {
+    return { entries: [] };
+  }
+
+  async close(): Promise<void> {
+    this.calls.push("close");
+  }
+
+  /** Changes a device behind the driver's back. */
+  setState(volumeId: string, state: BlockDevice["state"]): void {
+    const device = this.devices.get(volumeId);
+    if (device === undefined) throw new Error(`the test names volume ${volumeId}, which has no device`);
+    this.devices.set(volumeId, { ...device, state });
+  }
+
+  private enter(verb: string, volumeId: string): void {
+    this.calls.push(`${verb} ${volumeId}`);
+    const { failure } = this;
+    this.failure = undefined;
+    if (failure !== undefined) throw failure;
+  }
+
+  private assertSameSpec(device: BlockDevice, spec: BlockDeviceSpec): BlockDevice {
+    const known = this.specs.get(device.volumeId);
+    if (known?.image.path === spec.image.path && device.readOnly === spec.readOnly) return device;
+    throw new BlockDeviceError("spec_mismatch", `${device.path} serves volume ${device.volumeId} in another way`);
+  }
+
+  private lowestFreeId(): number {
+    const used = new Set([...this.devices.values()].map((device) => device.deviceId));
+    let deviceId = 0;
+    while (used.has(deviceId)) deviceId++;
+    return deviceId;
+  }
+}

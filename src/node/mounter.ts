@@ -1,0 +1,76 @@
+import { stat } from "node:fs/promises";
+import { hasErrno } from "../errors.js";
+import type { FsType } from "../pools/volume.js";
+import type { RunCommand } from "../system/command.js";
+import { type MountEntry, readMountInfo } from "../system/mountinfo.js";
+
+/** What the node asks of the kernel about mounts. The real one needs root; tests have their own. */
+export interface Mounter {
+  /** Every mount, in the order in which they were made. */
+  list(): Promise<MountEntry[]>;
+  mount(request: MountRequest): Promise<void>;
+  /** Shows a directory or a file at a second place, read-only there when asked. */
+  bind(request: BindRequest): Promise<void>;
+  /** Takes away the topmost mount at this place. */
+  unmount(target: string): Promise<void>;
+  /** `major:minor` of the block device node at this path, seen through bind mounts; undefined for anything else. */
+  findDeviceNumber(path: string): Promise<string | undefined>;
+  /** Makes a block device refuse writes, or take them again, for everyone. */
+  setDeviceReadOnly(devicePath: string, readOnly: boolean): Promise<void>;
+}
+
+export interface MountRequest {
+  source: string;
+  target: string;
+  fsType: FsType;
+  options: readonly string[];
+}
+
+export interface BindRequest {
+  source: string;
+  target: string;
+  readOnly: boolean;
+}
+
+/** Mounts with util-linux. */
+export class LinuxMounter implements Mounter {
+  constructor(private readonly runCommand: RunCommand) {}
+
+  list(): Promise<MountEntry[]> {
+    return readMountInfo();
+  }
+
+  async mount({ source, target, fsType, options }: MountRequest): Promise<void> {
+    const list = options.length === 0 ? [] : ["-o", options.join(",")];
+    await this.runCommand("mount", ["-t", fsType, ...list, source, target], { timeoutMs: 120_000 });
+  }
+
+  async bind({ source, target, readOnly }: BindRequest): Promise<void> {
+    await this.runCommand("mount", ["-o", readOnly ? "bind,ro" : "bind", source, target]);
+  }
+
+  async unmount(target: string): Promise<void> {
+    await this.runCommand("umount", [target], { timeoutMs: 120_000 });
+  }
+
+  async findDeviceNumber(path: string): Promise<string | undefined> {
+    try {
+      const node = await stat(path, { bigint: true });
+      return node.isBlockDevice() ? formatDeviceNumber(node.rdev) : undefined;
+    } catch (error) {
+      if (hasErrno(error, "ENOENT", "ENOTDIR")) return undefined;
+      throw error;
+    }
+  }
+
+  async setDeviceReadOnly(devicePath: string, readOnly: boolean): Promise<void> {
+    await this.runCommand("blockdev", [readOnly ? "--setro" : "--setrw", devicePath]);
+  }
+}
+
+/** Splits a dev_t as glibc's gnu_dev_major and gnu_dev_minor do. */
+export function formatDeviceNumber(rdev: bigint): string {
+  const major = ((rdev >> 8n) & 0xfffn) | ((rdev >> 32n) & 0xfffff000n);
+  const minor = (rdev & 0xffn) | ((rdev >> 12n) & 0xffffff00n);
+  return `${major}:${minor}`;
+}

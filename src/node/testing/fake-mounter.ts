@@ -1,0 +1,80 @@
+import { lstat } from "node:fs/promises";
+import { basename } from "node:path";
+import type { MountEntry } from "../../system/mountinfo.js";
+import type { BindRequest, Mounter, MountRequest } from "../mounter.js";
+
+/**
+ * A mount table without a kernel. It knows fake devices by their names (`ublkb3` has number 259:3) and demands, as the
+ * kernel does, that source and target exist.
+ */
+export class FakeMounter implements Mounter {
+  /** The table; tests may add what somebody else mounted. */
+  readonly entries: MountEntry[] = [];
+  /** Paths of the devices that refuse writes. */
+  readonly readOnlyDevices = new Set<string>();
+  /** When set, the next mount or bind fails with it. */
+  failure: Error | undefined;
+  /** Paths whose mounts cannot be taken away. */
+  readonly busyTargets = new Set<string>();
+
+  async list(): Promise<MountEntry[]> {
+    return [...this.entries];
+  }
+
+  async mount({ source, target, fsType, options }: MountRequest): Promise<void> {
+    this.failOnce();
+    await assertExists(source, target);
+    const access = options.includes("ro") ? "ro" : "rw";
+    const deviceNumber = numberOf(source);
+    if (deviceNumber === undefined) throw new Error(`fake mount: ${source} is not a block device`);
+    const others = options.filter((option) => option !== "ro");
+    this.entries.push({ deviceNumber, root: "/", mountPoint: target, options: [access, ...others], fsType, source });
+  }
+
+  async bind({ source, target, readOnly }: BindRequest): Promise<void> {
+    this.failOnce();
+    await assertExists(source, target);
+    const options = [readOnly ? "ro" : "rw"];
+    const original = this.entries.findLast((entry) => entry.mountPoint === source);
+    const node = { deviceNumber: "0:5", root: `/${basename(source)}`, fsType: "devtmpfs", source: "udev" };
+    this.entries.push({ ...(original ?? node), mountPoint: target, options });
+  }
+
+  async unmount(target: string): Promise<void> {
+    const position = this.entries.findLastIndex((entry) => entry.mountPoint === target);
+    if (position < 0) throw new Error(`fake umount: ${target}: not mounted`);
+    if (this.busyTargets.has(target)) throw new Error(`fake umount: ${target}: target is busy`);
+    this.entries.splice(position, 1);
+  }
+
+  async findDeviceNumber(path: string): Promise<string | undefined> {
+    const bound = this.entries.findLast((entry) => entry.mountPoint === path);
+    return numberOf(bound === undefined ? path : bound.root);
+  }
+
+  async setDeviceReadOnly(devicePath: string, readOnly: boolean): Promise<void> {
+    await assertExists(devicePath);
+    if (readOnly) this.readOnlyDevices.add(devicePath);
+    else this.readOnlyDevices.delete(devicePath);
+  }
+
+  /** Whether a device or its file system is mounted anywhere. */
+  uses(devicePath: string): boolean {
+    return this.entries.some((entry) => entry.source === devicePath);
+  }
+
+  private failOnce(): void {
+    const { failure } = this;
+    this.failure = undefined;
+    if (failure !== undefined) throw failure;
+  }
+}
+
+function numberOf(path: string): string | undefined {
+  const match = /\/ublkb(\d+)$/.exec(path);
+  return match === null ? undefined : `259:${match[1]}`;
+}
+
+async function assertExists(...paths: string[]): Promise<void> {
+  for (const path of paths) await lstat(path);
+}

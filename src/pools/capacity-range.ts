@@ -1,0 +1,75 @@
+import { DriverError } from "../errors.js";
+import { maxBytes, minBytes } from "./bytes.js";
+import { type VolumeCapability, xfsSizeBytesMin } from "./volume.js";
+
+/** The size a caller asked for; undefined bounds are open. */
+export interface CapacityRange {
+  requiredBytes?: bigint | undefined;
+  limitBytes?: bigint | undefined;
+}
+
+export interface SizeRules {
+  logicalBlockSizeBytes: number;
+  capabilities: readonly VolumeCapability[];
+}
+
+const defaultSizeBytes = 1024n ** 3n;
+const smallestSizeBytes = 1024n ** 2n;
+/** Offsets in files and in CSI are signed 64-bit; the last whole 4 KiB below that. */
+const largestSizeBytes = 2n ** 63n - 4096n;
+
+/** The size of the volume to make: the smallest multiple of the block in the range, or 1 GiB when the caller is open. */
+export function chooseSizeBytes(range: CapacityRange | undefined, rules: SizeRules): bigint {
+  const blockBytes = BigInt(rules.logicalBlockSizeBytes);
+  const { requiredBytes, limitBytes } = checkRange(range);
+  const floorBytes = smallestFor(rules.capabilities);
+  const wantedBytes = requiredBytes ?? minBytes(maxBytes(defaultSizeBytes, floorBytes), limitBytes ?? largestSizeBytes);
+  const sizeBytes =
+    requiredBytes === undefined ? wantedBytes - (wantedBytes % blockBytes) : roundUp(wantedBytes, blockBytes);
+  if (sizeBytes > largestSizeBytes) throw outOfRange(`${sizeBytes} bytes, the largest possible is ${largestSizeBytes}`);
+  const chosenBytes = maxBytes(sizeBytes, roundUp(floorBytes, blockBytes));
+  if (limitBytes !== undefined && chosenBytes > limitBytes) {
+    throw outOfRange(
+      `limit_bytes ${limitBytes} leaves no possible size: the smallest that fits is ${chosenBytes} bytes ` +
+        `(at least ${floorBytes}, a multiple of the logical block of ${blockBytes})`,
+    );
+  }
+  return chosenBytes;
+}
+
+/** Whether an existing volume satisfies a repeated request. */
+export function isInRange(sizeBytes: bigint, range: CapacityRange | undefined): boolean {
+  const { requiredBytes, limitBytes } = checkRange(range);
+  return sizeBytes >= (requiredBytes ?? 0n) && sizeBytes <= (limitBytes ?? sizeBytes);
+}
+
+function checkRange(range: CapacityRange | undefined): CapacityRange {
+  if (range === undefined) return {};
+  for (const [name, value] of [
+    ["required_bytes", range.requiredBytes],
+    ["limit_bytes", range.limitBytes],
+  ] as const) {
+    if (value !== undefined && value < 0n) throw invalid(`${name} is ${value}, it must not be negative`);
+  }
+  if (range.requiredBytes === undefined && range.limitBytes === undefined) {
+    throw invalid(
+      "a size of 0 bytes was asked for; give required_bytes or limit_bytes, or leave the range out for 1 GiB",
+    );
+  }
+  if (range.requiredBytes !== undefined && range.limitBytes !== undefined && range.requiredBytes > range.limitBytes) {
+    throw invalid(`required_bytes ${range.requiredBytes} is more than limit_bytes ${range.limitBytes}`);
+  }
+  return range;
+}
+
+function smallestFor(capabilities: readonly VolumeCapability[]): bigint {
+  const usesXfs = capabilities.some((capability) => capability.accessType === "mount" && capability.fsType === "xfs");
+  return usesXfs ? xfsSizeBytesMin : smallestSizeBytes;
+}
+
+function roundUp(bytes: bigint, blockBytes: bigint): bigint {
+  return ((bytes + blockBytes - 1n) / blockBytes) * blockBytes;
+}
+
+const invalid = (text: string): DriverError => new DriverError("invalid", `capacity_range: ${text}`);
+const outOfRange = (text: string): DriverError => new DriverError("out_of_range", `capacity_range: ${text}`);

@@ -1,0 +1,73 @@
+import { open, rm, stat } from "node:fs/promises";
+import { DriverError, hasErrno, toMessage } from "../errors.js";
+import { CommandError, type RunCommand } from "../system/command.js";
+import type { Provisioning } from "./volume.js";
+
+export interface ImageRequest {
+  path: string;
+  sizeBytes: bigint;
+  provisioning: Provisioning;
+}
+
+const allocationTimeoutMs = 10 * 60_000;
+
+/** Makes an image of its final size, durable, readable by root only. Leaves no file behind when it fails. */
+export async function createImage(request: ImageRequest, runCommand: RunCommand): Promise<void> {
+  try {
+    await createSparse(request);
+    if (request.provisioning === "thick") await allocate(request, runCommand);
+    await sync(request.path);
+  } catch (error) {
+    await rm(request.path, { force: true });
+    throw isOutOfSpace(error) ? new DriverError("no_space", `no room for ${request.path}`, { cause: error }) : error;
+  }
+}
+
+/** Bytes that an image occupies; 0 for one that does not exist (yet). */
+export async function readAllocatedBytes(path: string): Promise<bigint> {
+  try {
+    return (await stat(path, { bigint: true })).blocks * 512n;
+  } catch (error) {
+    if (hasErrno(error, "ENOENT")) return 0n;
+    throw error;
+  }
+}
+
+/** Whether an operation failed because the file system or the quota is full. */
+export function isOutOfSpace(error: unknown): boolean {
+  if (hasErrno(error, "ENOSPC", "EDQUOT")) return true;
+  return error instanceof CommandError && /No space left on device|Disk quota exceeded/.test(error.stderr);
+}
+
+async function createSparse({ path, sizeBytes }: ImageRequest): Promise<void> {
+  const file = await open(path, "wx", 0o600);
+  try {
+    await file.truncate(Number(sizeBytes));
+  } catch (error) {
+    if (!hasErrno(error, "EFBIG", "EINVAL")) throw error;
+    const message = `the file system of ${path} cannot hold a file of ${sizeBytes} bytes: use a smaller size or xfs`;
+    throw new DriverError("out_of_range", message, { cause: error });
+  } finally {
+    await file.close();
+  }
+}
+
+// Node has no fallocate(2). The program also reports a file system that cannot preallocate instead of writing zeroes.
+async function allocate({ path, sizeBytes }: ImageRequest, runCommand: RunCommand): Promise<void> {
+  try {
+    await runCommand("fallocate", ["--length", sizeBytes.toString(), path], { timeoutMs: allocationTimeoutMs });
+  } catch (error) {
+    if (!toMessage(error).includes("not supported")) throw error;
+    const message = `the file system of ${path} cannot preallocate: use provisioning "thin", or a pool on xfs or ext4`;
+    throw new DriverError("refused", message, { cause: error });
+  }
+}
+
+async function sync(path: string): Promise<void> {
+  const file = await open(path, "r+");
+  try {
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}

@@ -1,0 +1,61 @@
+import { DriverError } from "../errors.js";
+import { maxBytes, minBytes } from "./bytes.js";
+
+/** How full the file system of a pool is. */
+export interface SpaceUsage {
+  /** All the bytes that the pool may hand out. */
+  limitBytes: bigint;
+  /** Bytes that the file system has left. */
+  freeBytes: bigint;
+  /** Bytes that were promised to existing volumes but are not allocated yet. */
+  outstandingBytes: bigint;
+}
+
+/**
+ * The book of what a pool has promised to its volumes, thin ones included. It never promises the same byte twice: a new
+ * volume fits only when both the book and the file system, less what is promised but not yet allocated, have room.
+ */
+export class Ledger {
+  private readonly reservations = new Map<string, bigint>();
+
+  constructor(private readonly poolName: string) {}
+
+  get reservedBytes(): bigint {
+    let sum = 0n;
+    for (const sizeBytes of this.reservations.values()) sum += sizeBytes;
+    return sum;
+  }
+
+  /** Bytes that a new volume could have. */
+  availableBytes(usage: SpaceUsage): bigint {
+    const inBook = usage.limitBytes - this.reservedBytes;
+    const onDisk = usage.freeBytes - usage.outstandingBytes;
+    return maxBytes(minBytes(inBook, onDisk), 0n);
+  }
+
+  /** Books a new volume, or fails before anything was made. Checks and books in one step, so callers need no lock. */
+  reserve(volumeId: string, sizeBytes: bigint, usage: SpaceUsage): void {
+    const availableBytes = this.availableBytes(usage);
+    if (sizeBytes > availableBytes) {
+      throw new DriverError(
+        "no_space",
+        `pool ${this.poolName} has ${availableBytes} bytes available, ${sizeBytes} were asked for`,
+      );
+    }
+    this.record(volumeId, sizeBytes);
+  }
+
+  /** Books a volume that exists already, whether it fits or not. */
+  record(volumeId: string, sizeBytes: bigint): void {
+    this.reservations.set(volumeId, sizeBytes);
+  }
+
+  release(volumeId: string): void {
+    this.reservations.delete(volumeId);
+  }
+
+  /** Every booked volume with its bytes. */
+  entries(): Array<[volumeId: string, sizeBytes: bigint]> {
+    return [...this.reservations];
+  }
+}

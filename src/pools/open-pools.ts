@@ -1,0 +1,49 @@
+import { join } from "node:path";
+import { DriverError } from "../errors.js";
+import type { Logger } from "../log.js";
+import type { RunCommand } from "../system/command.js";
+import type { MemoryFilesystems } from "./memory-filesystem.js";
+import { Pool } from "./pool.js";
+import { openPoolDirectory } from "./pool-directory.js";
+import { Pools } from "./pools.js";
+
+export type PoolRequest = FilePoolRequest | MemoryPoolRequest;
+
+export interface FilePoolRequest {
+  kind: "file";
+  name: string;
+  directory: string;
+}
+
+export interface MemoryPoolRequest {
+  kind: "memory";
+  name: string;
+  budgetBytes: bigint;
+}
+
+export interface PoolDependencies {
+  stateDir: string;
+  memoryFilesystems: MemoryFilesystems;
+  runCommand: RunCommand;
+  logger: Logger;
+}
+
+/** Opens the pools of a node in the order given; the first is the one for volumes that name none. */
+export async function openPools(requests: readonly PoolRequest[], dependencies: PoolDependencies): Promise<Pools> {
+  if (requests.length === 0) {
+    throw new DriverError("refused", "no pool: give --pool NAME=DIR or --memory-pool NAME=BYTES");
+  }
+  const opened: Pool[] = [];
+  for (const request of requests) opened.push(await openPool(request, dependencies));
+  return await Pools.load(opened, dependencies.logger);
+}
+
+async function openPool(request: PoolRequest, dependencies: PoolDependencies): Promise<Pool> {
+  const { runCommand } = dependencies;
+  if (request.kind === "file") {
+    return new Pool(request, await openPoolDirectory(request.name, request.directory), runCommand);
+  }
+  const directory = join(dependencies.stateDir, "memory", request.name);
+  await dependencies.memoryFilesystems.ensure(directory, request.budgetBytes);
+  return new Pool(request, await openPoolDirectory(request.name, directory), runCommand);
+}

@@ -1,0 +1,86 @@
+import { randomUUID } from "node:crypto";
+import { readdir, realpath, stat } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { z } from "zod";
+import { DriverError, hasErrno } from "../errors.js";
+import { makeDirectoryDurably } from "../system/files.js";
+import { type RecordFormat, readRecord, writeRecord } from "./record-file.js";
+
+/** `<pool>/pool.json`. */
+interface PoolRecord {
+  uuid: string;
+  createdAt: string;
+}
+
+const poolRecordFormat: RecordFormat<PoolRecord> = {
+  name: "pool record",
+  version: 1,
+  schema: z.object({ uuid: z.uuid(), createdAt: z.iso.datetime() }),
+};
+
+const recordName = "pool.json";
+
+/** A directory that holds a pool, made into one when it was not. */
+export interface PoolDirectory {
+  uuid: string;
+  /** Without symbolic links, so that one pool inside another is seen. */
+  path: string;
+  volumesPath: string;
+}
+
+/** Opens the directory of a pool. It must exist: a missing directory is rather a disk that is not mounted. */
+export async function openPoolDirectory(poolName: string, directory: string): Promise<PoolDirectory> {
+  const path = await resolveDirectory(poolName, directory);
+  await assertNotInsidePool(poolName, path);
+  const recordPath = join(path, recordName);
+  const { uuid } = (await findRecord(recordPath)) ?? (await initialise(poolName, path));
+  const volumesPath = join(path, "volumes");
+  await makeDirectoryDurably(volumesPath).catch((error: unknown) => {
+    if (!hasErrno(error, "EEXIST")) throw error;
+  });
+  return { uuid, path, volumesPath };
+}
+
+async function resolveDirectory(poolName: string, directory: string): Promise<string> {
+  const remedy = "create it, or mount the disk that should hold it";
+  try {
+    const path = await realpath(directory);
+    if ((await stat(path)).isDirectory()) return path;
+  } catch (cause) {
+    if (!hasErrno(cause, "ENOENT", "ENOTDIR")) throw cause;
+    throw new DriverError("refused", `pool ${poolName}: directory ${directory} does not exist: ${remedy}`, { cause });
+  }
+  throw new DriverError("refused", `pool ${poolName}: ${directory} is not a directory: ${remedy}`);
+}
+
+async function assertNotInsidePool(poolName: string, path: string): Promise<void> {
+  for (let parent = dirname(path); parent !== dirname(parent); parent = dirname(parent)) {
+    const isPool = await stat(join(parent, recordName)).then(
+      () => true,
+      () => false,
+    );
+    if (!isPool) continue;
+    const message = `pool ${poolName}: ${path} lies inside the pool at ${parent}: choose a directory outside of it`;
+    throw new DriverError("refused", message);
+  }
+}
+
+async function findRecord(recordPath: string): Promise<PoolRecord | undefined> {
+  try {
+    return await readRecord(recordPath, poolRecordFormat);
+  } catch (error) {
+    if (hasErrno(error, "ENOENT")) return undefined;
+    throw error;
+  }
+}
+
+// A directory with volumes and no pool record has lost something: making it a new pool would hide that.
+async function initialise(poolName: string, path: string): Promise<PoolRecord> {
+  if ((await readdir(path)).includes("volumes")) {
+    const message = `pool ${poolName}: ${path} has volumes but no ${recordName}: restore the file from a backup`;
+    throw new DriverError("refused", message);
+  }
+  const record = { uuid: randomUUID(), createdAt: new Date().toISOString() };
+  await writeRecord(join(path, recordName), poolRecordFormat, record);
+  return record;
+}

@@ -1,0 +1,67 @@
+import { readdir, stat } from "node:fs/promises";
+import { DriverError, hasErrno, toMessage } from "../errors.js";
+import type { Pool } from "./pool.js";
+import { readRecord } from "./record-file.js";
+import type { Volume } from "./volume.js";
+import { isVolumeId } from "./volume-id.js";
+import { volumeRecordFormat } from "./volume-record.js";
+
+/** What a pool holds, found at start. */
+export interface PoolContent {
+  volumes: Volume[];
+  /** Volumes whose record cannot be used. They are left as they are, and keep their space booked. */
+  unusable: UnusableVolume[];
+  /** Ids of images without a record: left by a crash between the two steps of creation or deletion. */
+  orphans: string[];
+  /** Entries that are not ours. */
+  strangers: string[];
+}
+
+export interface UnusableVolume {
+  id: string;
+  reason: string;
+}
+
+/** Reads every volume of a pool and books it. One bad record never hides the others. */
+export async function scanPool(pool: Pool): Promise<PoolContent> {
+  const content: PoolContent = { volumes: [], unusable: [], orphans: [], strangers: [] };
+  for (const entry of await readdir(pool.directory.volumesPath, { withFileTypes: true })) {
+    if (!entry.isDirectory() || !isVolumeId(entry.name)) content.strangers.push(entry.name);
+    else await scanVolume(pool, entry.name, content);
+  }
+  return content;
+}
+
+async function scanVolume(pool: Pool, id: string, content: PoolContent): Promise<void> {
+  try {
+    const volume = await readVolume(pool, id);
+    pool.ledger.record(id, volume.sizeBytes);
+    content.volumes.push(volume);
+  } catch (error) {
+    pool.ledger.record(id, await readImageSize(pool, id));
+    if (hasErrno(error, "ENOENT")) content.orphans.push(id);
+    else content.unusable.push({ id, reason: toMessage(error) });
+  }
+}
+
+async function readVolume(pool: Pool, id: string): Promise<Volume> {
+  const path = pool.recordPath(id);
+  const volume = await readRecord(path, volumeRecordFormat);
+  if (volume.id !== id) {
+    throw new DriverError("internal", `${path} names volume ${volume.id}: move the directory back to that name`);
+  }
+  const imageBytes = await readImageSize(pool, id);
+  if (imageBytes !== volume.sizeBytes) {
+    const found = imageBytes === 0n ? "is missing or empty" : `has ${imageBytes} bytes`;
+    const expected = `the volume has ${volume.sizeBytes}: restore the image from a backup`;
+    throw new DriverError("internal", `${pool.imagePath(id)} ${found}, ${expected}`);
+  }
+  return { ...volume, pool: pool.name };
+}
+
+async function readImageSize(pool: Pool, id: string): Promise<bigint> {
+  return await stat(pool.imagePath(id), { bigint: true }).then(
+    ({ size }) => size,
+    () => 0n,
+  );
+}

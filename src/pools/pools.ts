@@ -1,0 +1,139 @@
+import { DriverError } from "../errors.js";
+import type { Logger } from "../log.js";
+import type { Pool } from "./pool.js";
+import { scanPool } from "./pool-scan.js";
+import type { Volume } from "./volume.js";
+import { isVolumeId } from "./volume-id.js";
+
+/** Every pool of this node, and the volumes in them by id and by name. */
+export class Pools {
+  private readonly volumesById = new Map<string, Volume>();
+  private readonly idsByName = new Map<string, string>();
+  private readonly unusable = new Map<string, string>();
+  private readonly orphans: Array<{ pool: Pool; id: string }> = [];
+
+  private constructor(
+    private readonly pools: readonly Pool[],
+    private readonly logger: Logger,
+  ) {}
+
+  /** Reads all records. Bad ones are logged and kept aside; the rest of the volumes work. */
+  static async load(opened: readonly Pool[], logger: Logger): Promise<Pools> {
+    assertDistinct(opened);
+    const pools = new Pools(opened, logger.child({ component: "pools" }));
+    for (const pool of opened) await pools.loadPool(pool);
+    return pools;
+  }
+
+  get names(): string[] {
+    return this.pools.map((pool) => pool.name);
+  }
+
+  /** The named pool, or the node's first one. */
+  find(name: string | undefined): Pool | undefined {
+    return name === undefined ? this.pools[0] : this.pools.find((pool) => pool.name === name);
+  }
+
+  /** Undefined for an unknown id; a volume with an unusable record is an error that says what is wrong with it. */
+  findVolume(id: string): Volume | undefined {
+    const reason = this.unusable.get(id);
+    if (reason !== undefined) throw new DriverError("refused", `volume ${id} cannot be used: ${reason}`);
+    return this.volumesById.get(id);
+  }
+
+  getVolume(id: string): Volume {
+    const volume = this.findVolume(id);
+    if (volume !== undefined) return volume;
+    const known = isVolumeId(id) ? "was deleted, or lives on another node" : "is not an id that this driver gives";
+    throw new DriverError("missing", `volume "${id}" does not exist on this node: it ${known}`);
+  }
+
+  /** The usable volume of this id, without complaint about unusable ones. */
+  peekVolume(id: string): Volume | undefined {
+    return this.volumesById.get(id);
+  }
+
+  findVolumeByName(name: string): Volume | undefined {
+    const id = this.idsByName.get(name);
+    return id === undefined ? undefined : this.volumesById.get(id);
+  }
+
+  /** All usable volumes in the order of their ids. */
+  listVolumes(): Volume[] {
+    return [...this.volumesById.values()].sort((left, right) => (left.id < right.id ? -1 : 1));
+  }
+
+  poolOf(volume: Volume): Pool {
+    const pool = this.find(volume.pool);
+    if (pool === undefined) throw new Error(`bug: volume ${volume.id} was loaded from unknown pool ${volume.pool}`);
+    return pool;
+  }
+
+  async createVolume(volume: Volume): Promise<void> {
+    await this.poolOf(volume).createVolume(volume);
+    this.index(volume);
+  }
+
+  /** The index forgets the volume last, so that a deletion that fails half-way can be repeated. */
+  async deleteVolume(volume: Volume): Promise<void> {
+    await this.poolOf(volume).deleteVolume(volume.id);
+    this.volumesById.delete(volume.id);
+    if (this.idsByName.get(volume.name) === volume.id) this.idsByName.delete(volume.name);
+  }
+
+  /** Removes the images without a record, except those that a device still serves. */
+  async collectOrphans(volumeIdsWithDevice: ReadonlySet<string>): Promise<void> {
+    for (const { pool, id } of this.orphans.splice(0)) {
+      if (volumeIdsWithDevice.has(id)) {
+        this.logger.warn({ volumeId: id, pool: pool.name }, "image without a record is in use by a device, kept");
+        continue;
+      }
+      await pool.deleteVolume(id).then(
+        () => this.logger.warn({ volumeId: id, pool: pool.name }, "image without a record removed"),
+        (error: unknown) => this.logger.error({ volumeId: id, err: error }, "image without a record not removed"),
+      );
+    }
+  }
+
+  private async loadPool(pool: Pool): Promise<void> {
+    const { volumes, unusable, orphans, strangers } = await scanPool(pool);
+    for (const volume of volumes) this.index(volume);
+    for (const id of orphans) this.orphans.push({ pool, id });
+    for (const { id, reason } of unusable) {
+      this.unusable.set(id, reason);
+      this.logger.error({ volumeId: id, pool: pool.name, reason }, "volume cannot be used, left as it is");
+    }
+    for (const name of strangers) {
+      this.logger.warn({ pool: pool.name, path: `${pool.directory.volumesPath}/${name}` }, "not a volume, ignored");
+    }
+    this.logger.info({ pool: pool.name, volumeCount: volumes.length }, "pool open");
+  }
+
+  private index(volume: Volume): void {
+    this.volumesById.set(volume.id, volume);
+    this.idsByName.set(volume.name, volume.id);
+  }
+}
+
+/** No pool may be another one, or lie inside it: its bytes would be counted twice and its files be two owners'. */
+function assertDistinct(pools: readonly Pool[]): void {
+  for (const [position, pool] of pools.entries()) {
+    for (const other of pools.slice(position + 1)) {
+      const paths = `${pool.directory.path} and ${other.directory.path}`;
+      if (pool.directory.uuid === other.directory.uuid) {
+        throw new DriverError(
+          "refused",
+          `pools ${pool.name} and ${other.name} are the same pool (${paths}): name it once`,
+        );
+      }
+      if (isInside(pool.directory.path, other.directory.path) || isInside(other.directory.path, pool.directory.path)) {
+        const message = `of the pools ${pool.name} and ${other.name} one lies inside the other (${paths})`;
+        throw new DriverError("refused", `${message}: choose separate directories`);
+      }
+    }
+  }
+}
+
+function isInside(path: string, parent: string): boolean {
+  return path.startsWith(`${parent}/`);
+}

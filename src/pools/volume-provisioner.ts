@@ -1,0 +1,96 @@
+import type { BlockDevices } from "../engine/block-devices.js";
+import { DriverError } from "../errors.js";
+import { type CapacityRange, chooseSizeBytes, isInRange } from "./capacity-range.js";
+import { detachDevice } from "./detach.js";
+import { parseVolumeParameters } from "./parameters.js";
+import type { Pool } from "./pool.js";
+import type { Pools } from "./pools.js";
+import type { Volume, VolumeCapability, VolumeParameters } from "./volume.js";
+import { createVolumeId } from "./volume-id.js";
+
+export interface CreateRequest {
+  name: string;
+  range: CapacityRange | undefined;
+  capabilities: VolumeCapability[];
+  /** As they come from the StorageClass. */
+  parameters: Record<string, string>;
+}
+
+const detachWaitMsMax = 2_000;
+
+/** Makes and removes volumes. Both verbs may be repeated; callers serialise them by name and by id. */
+export class VolumeProvisioner {
+  constructor(
+    private readonly pools: Pools,
+    private readonly blockDevices: BlockDevices,
+  ) {}
+
+  /** Returns the volume of this name, made now or by an earlier, equal request. */
+  async create(request: CreateRequest): Promise<Volume> {
+    const parameters = parseVolumeParameters(request.parameters);
+    const pool = this.choosePool(parameters);
+    const { capabilities } = request;
+    const sizeBytes = chooseSizeBytes(request.range, { ...parameters, capabilities });
+    const existing = this.pools.findVolumeByName(request.name);
+    if (existing !== undefined) return assertSameRequest(existing, request, { ...parameters, pool: pool.name });
+    const volume: Volume = {
+      id: createVolumeId(),
+      name: request.name,
+      sizeBytes,
+      pool: pool.name,
+      parameters: { ...parameters, pool: pool.name },
+      capabilities,
+      createdAt: new Date().toISOString(),
+    };
+    await this.pools.createVolume(volume);
+    return volume;
+  }
+
+  /** Removes a volume and the device it may still have. An unknown id is a success; a volume in use is refused. */
+  async delete(volumeId: string): Promise<void> {
+    const volume = this.pools.findVolume(volumeId);
+    if (volume === undefined) return;
+    await detachDevice(volumeId, { blockDevices: this.blockDevices, waitMsMax: detachWaitMsMax });
+    await this.pools.deleteVolume(volume);
+  }
+
+  /** Bytes that the largest possible new volume with these parameters could have; 0 in a pool this node lacks. */
+  async readAvailableBytes(parameters: Record<string, string>): Promise<bigint> {
+    const { pool, logicalBlockSizeBytes } = parseVolumeParameters(parameters);
+    const availableBytes = (await this.pools.find(pool)?.readAvailableBytes()) ?? 0n;
+    return availableBytes - (availableBytes % BigInt(logicalBlockSizeBytes));
+  }
+
+  private choosePool(parameters: VolumeParameters): Pool {
+    const pool = this.pools.find(parameters.pool);
+    if (pool !== undefined) return pool;
+    const allowed = this.pools.names.join(", ");
+    throw new DriverError(
+      "invalid",
+      `parameter pool is "${parameters.pool}", allowed on this node is one of: ${allowed}`,
+    );
+  }
+}
+
+function assertSameRequest(existing: Volume, request: CreateRequest, parameters: VolumeParameters): Volume {
+  const differences: string[] = [];
+  if (!isInRange(existing.sizeBytes, request.range)) differences.push(`size (it has ${existing.sizeBytes} bytes)`);
+  if (parameterKey(existing.parameters) !== parameterKey(parameters)) differences.push("parameters");
+  if (capabilityKey(existing.capabilities) !== capabilityKey(request.capabilities)) differences.push("capabilities");
+  if (differences.length === 0) return existing;
+  const message = `volume "${request.name}" exists with other ${differences.join(", ")}`;
+  throw new DriverError("conflict", `${message}: use another name, or the values it was made with`);
+}
+
+function parameterKey({ pool, provisioning, logicalBlockSizeBytes, queueCount, queueDepth }: VolumeParameters): string {
+  return JSON.stringify([pool, provisioning, logicalBlockSizeBytes, queueCount, queueDepth]);
+}
+
+/** The same for the same set of capabilities in any order. Mount flags are no property of the volume. */
+function capabilityKey(capabilities: readonly VolumeCapability[]): string {
+  const keys = capabilities.map((capability) => {
+    const fsType = capability.accessType === "mount" ? (capability.fsType ?? "") : "";
+    return `${capability.accessType}/${fsType}/${capability.accessMode}`;
+  });
+  return [...new Set(keys)].sort().join();
+}

@@ -1,0 +1,43 @@
+import { z } from "zod";
+import type { RecordFormat } from "./record-file.js";
+import { accessModes, fsTypes, type Volume } from "./volume.js";
+import { isVolumeId } from "./volume-id.js";
+
+/** Sizes are strings on disk: JSON numbers lose precision beyond 2^53 in other readers. */
+const sizeBytes = z.codec(z.string().regex(/^[1-9][0-9]{0,18}$/), z.bigint(), {
+  decode: (text) => BigInt(text),
+  encode: (value) => value.toString(),
+});
+
+const capability = z.discriminatedUnion("accessType", [
+  z.object({ accessType: z.literal("block"), accessMode: z.enum(accessModes) }),
+  z.object({
+    accessType: z.literal("mount"),
+    accessMode: z.enum(accessModes),
+    fsType: z.enum(fsTypes).optional(),
+    mountFlags: z.array(z.string()),
+  }),
+]);
+
+const parameters = z.object({
+  pool: z.string().optional(),
+  provisioning: z.enum(["thick", "thin"]),
+  logicalBlockSizeBytes: z.union([z.literal(512), z.literal(4096)]),
+  queueCount: z.int().positive().optional(),
+  queueDepth: z.int().positive().optional(),
+});
+
+/** `<pool>/volumes/<id>/volume.json`. */
+export const volumeRecordFormat: RecordFormat<Volume> = {
+  name: "volume record",
+  version: 1,
+  schema: z.object({
+    id: z.string().refine(isVolumeId, "not a volume id"),
+    name: z.string().min(1),
+    sizeBytes,
+    pool: z.string().min(1),
+    parameters,
+    capabilities: z.array(capability),
+    createdAt: z.iso.datetime(),
+  }),
+};

@@ -1,0 +1,57 @@
+/** How many bytes of the pool a volume holds from the start: all of them, or those that were written. */
+export type Provisioning = "thick" | "thin";
+
+export const fsTypes = ["ext4", "xfs"] as const;
+export type FsType = (typeof fsTypes)[number];
+
+/** How a volume may be used at one time, in the words of CSI. */
+export const accessModes = [
+  "SINGLE_NODE_WRITER",
+  "SINGLE_NODE_READER_ONLY",
+  "SINGLE_NODE_SINGLE_WRITER",
+  "SINGLE_NODE_MULTI_WRITER",
+] as const;
+export type AccessMode = (typeof accessModes)[number];
+
+/** One way of using a volume, already checked to be one that this driver offers. */
+export type VolumeCapability = BlockCapability | MountCapability;
+
+export interface BlockCapability {
+  accessType: "block";
+  accessMode: AccessMode;
+}
+
+export interface MountCapability {
+  accessType: "mount";
+  accessMode: AccessMode;
+  /** Undefined when the caller leaves the choice to the driver. */
+  fsType?: FsType | undefined;
+  mountFlags: string[];
+}
+
+/** What a StorageClass can choose. */
+export interface VolumeParameters {
+  /** Undefined means the first pool of the node. */
+  pool?: string | undefined;
+  provisioning: Provisioning;
+  logicalBlockSizeBytes: 512 | 4096;
+  queueCount?: number | undefined;
+  queueDepth?: number | undefined;
+}
+
+/** A volume as its record on disk describes it. */
+export interface Volume {
+  id: string;
+  /** What the caller of CreateVolume named it; the key of idempotency. */
+  name: string;
+  sizeBytes: bigint;
+  /** The pool's name when the volume was made. */
+  pool: string;
+  parameters: VolumeParameters;
+  /** What CreateVolume was asked for, so that a retry can be told from a different request. */
+  capabilities: VolumeCapability[];
+  createdAt: string;
+}
+
+/** Smallest size that mkfs.xfs accepts. */
+export const xfsSizeBytesMin = 300n * 1024n * 1024n;

@@ -1,0 +1,58 @@
+import { DriverError } from "../errors.js";
+import {
+  type VolumeCapability as ProtoCapability,
+  VolumeCapability_AccessMode_Mode as ProtoMode,
+} from "../gen/csi/csi.js";
+import { type AccessMode, accessModes, type FsType, fsTypes, type VolumeCapability } from "../pools/volume.js";
+
+/** Reads the capabilities of a request: at least one, each complete and offered by this driver. */
+export function fromProtoCapabilities(capabilities: readonly ProtoCapability[]): VolumeCapability[] {
+  if (capabilities.length === 0) throw invalid("volume_capabilities is empty, at least one capability is required");
+  return capabilities.map(fromProtoCapability);
+}
+
+/** Reads one capability; a missing or incomplete one is invalid, one that no volume has is invalid too. */
+export function fromProtoCapability(capability: ProtoCapability | undefined): VolumeCapability {
+  if (capability === undefined) throw invalid("volume_capability is required");
+  const { accessType } = capability;
+  const accessMode = fromProtoMode(capability.accessMode?.mode);
+  if (accessType === undefined) throw invalid("volume_capability has no access_type, give block or mount");
+  if (accessType.$case === "block") return { accessType: "block", accessMode };
+  const { fsType, mountFlags, volumeMountGroup } = accessType.value;
+  if (volumeMountGroup !== "") {
+    throw invalid("volume_mount_group is not supported: Kubernetes applies fsGroup itself for this driver");
+  }
+  return { accessType: "mount", accessMode, fsType: fromFsType(fsType), mountFlags: mountFlags.map(checkMountFlag) };
+}
+
+/** The proto form of a capability, for replies. */
+export function toProtoCapability(capability: VolumeCapability): ProtoCapability {
+  const accessMode = { mode: ProtoMode[capability.accessMode] };
+  if (capability.accessType === "block") return { accessType: { $case: "block", value: {} }, accessMode };
+  const { fsType = "", mountFlags } = capability;
+  return { accessType: { $case: "mount", value: { fsType, mountFlags, volumeMountGroup: "" } }, accessMode };
+}
+
+function fromProtoMode(mode: ProtoMode | undefined): AccessMode {
+  if (mode === undefined || mode === ProtoMode.UNKNOWN) throw invalid("volume_capability has no access_mode");
+  const name = accessModes.find((candidate) => ProtoMode[candidate] === mode);
+  if (name !== undefined) return name;
+  const asked = ProtoMode[mode] ?? String(mode);
+  throw invalid(`access mode ${asked} is not supported: a volume lives on one node, so use ${accessModes.join(", ")}`);
+}
+
+function fromFsType(fsType: string): FsType | undefined {
+  if (fsType === "") return undefined;
+  const known = fsTypes.find((candidate) => candidate === fsType);
+  if (known !== undefined) return known;
+  throw invalid(`file system type "${fsType}" is not supported, allowed is one of: ${fsTypes.join(", ")}`);
+}
+
+// A comma would smuggle in a second option, and these would change what is mounted rather than how.
+function checkMountFlag(flag: string): string {
+  const reserved = ["bind", "rbind", "move", "remount", "loop"];
+  if (flag !== "" && !flag.includes(",") && !reserved.includes(flag.split("=", 1)[0] ?? "")) return flag;
+  throw invalid(`mount flag "${flag}" is not allowed: give one option per flag, none of ${reserved.join(", ")}`);
+}
+
+const invalid = (message: string): DriverError => new DriverError("invalid", message);

@@ -1,0 +1,49 @@
+import { expect, test } from "@jest/globals";
+import { CommandError, createCommandRunner } from "./command.js";
+
+const runCommand = createCommandRunner({ PATH: "/usr/sbin:/usr/bin:/sbin:/bin" });
+
+async function failureOf(promise: Promise<unknown>): Promise<CommandError> {
+  const error = await promise.then(
+    () => undefined,
+    (thrown: unknown) => thrown,
+  );
+  expect(error).toBeInstanceOf(CommandError);
+  return error as CommandError;
+}
+
+test("resolves with the output of a program that succeeds", async () => {
+  expect(await runCommand("printf", ["%s", "a b"])).toEqual({ stdout: "a b", stderr: "" });
+});
+
+test("arguments never meet a shell", async () => {
+  expect((await runCommand("printf", ["%s", "$(id); `id`"])).stdout).toBe("$(id); `id`");
+});
+
+test("a failing program is reported with command, exit code and stderr", async () => {
+  const error = await failureOf(runCommand("sh", ["-c", "echo broken >&2; exit 3"]));
+  expect(error.message).toBe("sh -c echo broken >&2; exit 3: exit code 3: broken");
+  expect(error.exitCode).toBe(3);
+  expect(error.stderr).toBe("broken");
+});
+
+test("a program that is not installed is named", async () => {
+  const error = await failureOf(runCommand("mkfs.nothing", ["/dev/null"]));
+  expect(error.message).toContain("program not found, install mkfs.nothing");
+});
+
+test("a program that takes too long is killed and reported", async () => {
+  const error = await failureOf(runCommand("sleep", ["60"], { timeoutMs: 50 }));
+  expect(error.message).toBe("sleep 60: no result after 50 ms, killed");
+  expect(error.exitCode).toBeUndefined();
+});
+
+test("a program killed from outside is reported with the signal", async () => {
+  const error = await failureOf(runCommand("sh", ["-c", "kill -TERM $$"]));
+  expect(error.message).toContain("killed by SIGTERM");
+});
+
+test("output beyond the limit is dropped without blocking the program", async () => {
+  const { stdout } = await runCommand("head", ["-c", "1000000", "/dev/zero"]);
+  expect(stdout.length).toBe(64 * 1024);
+});
