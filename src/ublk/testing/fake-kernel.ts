@@ -13,6 +13,8 @@ export class FakeKernel {
   readonly devices = new Map<number, NativeDeviceInfo>();
   /** Every step so far, for example `ADD_DEV 0`. */
   readonly steps: string[] = [];
+  /** Runs before each step; what it throws keeps the step from having an effect. */
+  beforeStep: (step: string, deviceId: number) => void = () => {};
   /** Runs after each step took effect; what it throws is what the server's call rejects with. */
   afterStep: (step: string, deviceId: number) => void = () => {};
 
@@ -48,6 +50,7 @@ export class FakeKernel {
 
   /** Runs the step: the failure that waits for it, else its effect, else what `afterStep` throws. */
   run<T>(step: string, deviceId: number, effect: () => T): T {
+    this.beforeStep(step, deviceId);
     const errnoName = this.failures.get(step)?.shift();
     if (errnoName) throw toNativeFailure(step, errnoName);
     const result = effect();

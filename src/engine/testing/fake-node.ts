@@ -1,0 +1,80 @@
+import { mkdtemp, rm, truncate, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { FakeAddon } from "../../ublk/testing/fake-addon.js";
+import { deviceStates, FakeKernel } from "../../ublk/testing/fake-kernel.js";
+import { reader } from "../../ublk/testing/fake-machine.js";
+import { Ublk } from "../../ublk/ublk.js";
+import type { BlockDeviceSpec } from "../block-devices.js";
+import type { DeviceUser } from "../device-users.js";
+import { FileJournal, type Journal } from "../journal.js";
+import { UblkBlockDevices } from "../ublk-block-devices.js";
+
+/** A line that the engine logged. */
+export interface LogLine {
+  level: "info" | "warn" | "error";
+  message: string;
+  fields: Record<string, unknown>;
+}
+
+/** A node with real files and a fake kernel, on which engines start and die. */
+export class FakeNode {
+  readonly kernel = new FakeKernel();
+  readonly users = new Map<number, DeviceUser[]>();
+  /** What sysfs shows as a device's size, where it is not the kernel's. */
+  readonly shownSizes = new Map<number, bigint>();
+  readonly log: LogLine[] = [];
+  addon = new FakeAddon(this.kernel, 1000);
+
+  private constructor(readonly folder: string) {}
+
+  static async create(): Promise<FakeNode> {
+    return new FakeNode(await mkdtemp(join(tmpdir(), "ublk-engine-")));
+  }
+
+  get journalFolder(): string {
+    return join(this.folder, "devices");
+  }
+
+  /** The process that runs the engine; `wrap` may stand between it and the journal. */
+  startEngine(wrap: (journal: Journal) => Journal = (journal) => journal): UblkBlockDevices {
+    this.addon = new FakeAddon(this.kernel, this.addon.pid + 1);
+    return new UblkBlockDevices({
+      ublk: new Ublk(this.addon, reader(), async () => this.kernel.deviceIds()),
+      journal: wrap(new FileJournal(this.journalFolder)),
+      logger: this.logger(),
+      nodes: { readSizeBytes: async (deviceId) => this.readSizeBytes(deviceId) },
+      findUsers: async (deviceId) => this.users.get(deviceId) ?? [],
+      timeouts: { nodeMs: 50, claimMs: 30, oldServerMs: 50 },
+    });
+  }
+
+  async createImage(name: string, sizeBytes: number): Promise<string> {
+    const path = join(this.folder, name);
+    await writeFile(path, "");
+    await truncate(path, sizeBytes);
+    return path;
+  }
+
+  async destroy(): Promise<void> {
+    await rm(this.folder, { recursive: true, force: true });
+  }
+
+  private readSizeBytes(deviceId: number): bigint | undefined {
+    const device = this.kernel.devices.get(deviceId);
+    if (device?.state !== deviceStates.live) return undefined;
+    return this.shownSizes.get(deviceId) ?? device.sizeBytes;
+  }
+
+  private logger() {
+    const at = (level: LogLine["level"]) => (fields: object, message: string) =>
+      void this.log.push({ level, message, fields: { ...fields } });
+    return { info: at("info"), warn: at("warn"), error: at("error") };
+  }
+}
+
+/** A writable file volume with the defaults of a StorageClass. */
+export function toSpec(volumeId: string, path: string, sizeBytes: number): BlockDeviceSpec {
+  const geometry = { sizeBytes: BigInt(sizeBytes), logicalBlockSizeBytes: 512 };
+  return { volumeId, image: { kind: "file", path }, ...geometry, readOnly: false, discard: false };
+}

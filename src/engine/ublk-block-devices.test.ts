@@ -1,0 +1,260 @@
+import { copyFile, readdir, readFile, rename, rm, truncate, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
+import { deviceStates } from "../ublk/testing/fake-kernel.js";
+import type { BlockDeviceSpec } from "./block-devices.js";
+import { type BlockDevicesHarness, describeBlockDevices } from "./testing/block-devices-contract.js";
+import { FakeNode, toSpec } from "./testing/fake-node.js";
+import type { UblkBlockDevices } from "./ublk-block-devices.js";
+
+const mebibyte = 1 << 20;
+
+async function createHarness(): Promise<BlockDevicesHarness> {
+  const node = await FakeNode.create();
+  return {
+    devices: node.startEngine(),
+    createVolume: async (volumeId) => toSpec(volumeId, await node.createImage(volumeId, mebibyte), mebibyte),
+    hold: async ({ deviceId }) => {
+      node.users.set(deviceId, [{ kind: "mount", name: "/mnt/somewhere" }]);
+      return async () => void node.users.delete(deviceId);
+    },
+    restartAfterKill: async () => {
+      node.addon.kill();
+      return node.startEngine();
+    },
+    restartAfterClose: async () => node.startEngine(),
+    destroy: () => node.destroy(),
+  };
+}
+
+describeBlockDevices("UblkBlockDevices on a fake kernel", createHarness);
+
+describe("UblkBlockDevices", () => {
+  let node: FakeNode;
+  let engine: UblkBlockDevices;
+  let spec: BlockDeviceSpec;
+  let image: string;
+
+  beforeEach(async () => {
+    node = await FakeNode.create();
+    engine = node.startEngine();
+    image = await node.createImage("image", mebibyte);
+    spec = toSpec("one", image, mebibyte);
+  });
+
+  afterEach(async () => {
+    await node.destroy();
+  });
+
+  const entryPath = () => join(node.journalFolder, "one.json");
+
+  function restartAfterKill(): UblkBlockDevices {
+    node.addon.kill();
+    return node.startEngine();
+  }
+
+  /** The only line of the report of a new engine's adoption, after the old one was killed. */
+  async function adoptionAfterKill() {
+    engine = restartAfterKill();
+    const { entries } = await engine.adopt();
+    expect(entries).toHaveLength(1);
+    return entries[0];
+  }
+
+  test("asks for a recoverable device with a random tag and the driver's geometry", async () => {
+    await engine.attach(spec);
+    await engine.attach({
+      ...spec,
+      volumeId: "two",
+      image: { kind: "memory", path: await node.createImage("b", mebibyte) },
+    });
+    const [first, second] = node.addon.specs;
+    expect(first).toMatchObject({ queueCount: 1, queueDepth: 64, maxIoBytes: 131072, discard: false, recover: false });
+    expect((first?.features ?? 0n) & 0x18n).toBe(0x18n);
+    expect(second?.target).toEqual({ kind: "memory", path: join(node.folder, "b") });
+    expect(first?.ownerTag).not.toBe(0n);
+    expect(first?.ownerTag).not.toBe(second?.ownerTag);
+  });
+
+  test("keeps the journal to what the kernel has", async () => {
+    await engine.attach(spec);
+    expect(JSON.parse(await readFile(entryPath(), "utf8"))).toMatchObject({
+      formatVersion: 1,
+      state: "serving",
+      deviceId: 0,
+      generation: 1,
+      sizeBytes: "1048576",
+    });
+    await engine.detach("one");
+    expect(await readdir(node.journalFolder)).toEqual([]);
+  });
+
+  test.each(["ADD_DEV", "SET_PARAMS", "START_DEV"])("leaves nothing when %s fails", async (step) => {
+    node.kernel.failNext(step, "EIO");
+    await expect(engine.attach(spec)).rejects.toMatchObject({ name: "BlockDeviceError", code: "internal" });
+    expect(node.kernel.devices.size).toBe(0);
+    expect(await readdir(node.journalFolder)).toEqual([]);
+    expect(await engine.attach(spec)).toMatchObject({ state: "live" });
+  });
+
+  test("leaves nothing when the node does not appear", async () => {
+    node.shownSizes.set(0, 512n);
+    await expect(engine.attach(spec)).rejects.toThrow("it shows 512 bytes");
+    expect(node.kernel.devices.size).toBe(0);
+    expect(await readdir(node.journalFolder)).toEqual([]);
+  });
+
+  test("a full device table is unavailable, with the limit in the message", async () => {
+    node.kernel.failNext("ADD_DEV", "EACCES");
+    const message = expect.stringContaining("ublks_max=64");
+    await expect(engine.attach(spec)).rejects.toMatchObject({ code: "unavailable", message });
+  });
+
+  test("an exclusive open that ends soon does not fail detach", async () => {
+    await engine.attach(spec);
+    node.users.set(0, [{ kind: "exclusive", name: "somebody" }]);
+    setTimeout(() => node.users.clear(), 5);
+    await engine.detach("one");
+    expect(node.kernel.devices.size).toBe(0);
+  });
+
+  test("a device that somebody else stopped is made anew", async () => {
+    await engine.attach(spec);
+    const stranger = node.kernel.find(0, "test");
+    stranger.state = deviceStates.dead;
+    node.addon.emit(0, { kind: "stopped" });
+    await Promise.resolve();
+    expect(await engine.attach(spec)).toMatchObject({ state: "live" });
+    expect(node.log.some(({ message }) => message.includes("somebody else stopped"))).toBe(true);
+  });
+
+  test("I/O errors reach the log, a flood of them as one line", async () => {
+    await engine.attach(spec);
+    for (let i = 0; i < 100; i++) {
+      node.addon.emit(0, { kind: "io-error", errno: 5, operation: 1, offsetBytes: 512n, lengthBytes: 4096 });
+    }
+    await Promise.resolve();
+    const lines = node.log.filter(({ level }) => level === "error");
+    expect(lines).toHaveLength(1);
+    expect(lines[0]?.fields).toMatchObject({ volumeId: "one", deviceId: 0, operation: "write", errnoName: "EIO" });
+  });
+
+  describe("adoption", () => {
+    test("after a reboot forgets devices that are no more", async () => {
+      await engine.attach(spec);
+      node.kernel.devices.clear();
+      expect(await adoptionAfterKill()).toMatchObject({ action: "removed", deviceId: 0 });
+      expect(await engine.attach(spec)).toMatchObject({ state: "live" });
+    });
+
+    test("leaves a foreign device alone that got the number of ours", async () => {
+      await engine.attach(spec);
+      node.kernel.devices.clear();
+      const foreign = { ...node.kernel.addForeign({ state: deviceStates.quiesced }) };
+      expect(await adoptionAfterKill()).toMatchObject({ action: "removed" });
+      expect(node.kernel.devices.get(0)).toEqual(foreign);
+      expect(await engine.attach(spec)).toMatchObject({ deviceId: 1 });
+    });
+
+    test("removes its own dead device", async () => {
+      await engine.attach(spec);
+      node.addon.kill();
+      node.kernel.find(0, "test").state = deviceStates.dead;
+      expect(await adoptionAfterKill()).toMatchObject({ action: "removed", reason: "the device was dead" });
+      expect(node.kernel.devices.size).toBe(0);
+    });
+
+    test("waits for the old server to exit", async () => {
+      await engine.attach(spec);
+      const old = node.addon;
+      const next = node.startEngine();
+      setTimeout(() => old.kill(), 15);
+      expect(await next.adopt()).toMatchObject({ entries: [{ action: "adopted" }] });
+    });
+
+    test("reports a server that stays, and attach says the same", async () => {
+      await engine.attach(spec);
+      const next = node.startEngine();
+      expect(await next.adopt()).toMatchObject({ entries: [{ action: "failed" }] });
+      await expect(next.attach(spec)).rejects.toMatchObject({ code: "unavailable" });
+      await expect(next.detach("one")).rejects.toMatchObject({ code: "unavailable" });
+      expect(node.kernel.devices.get(0)?.state).toBe(deviceStates.live);
+    });
+
+    const changes: [string, () => Promise<unknown>, string][] = [
+      ["gone", () => rm(image), "does not exist"],
+      [
+        "replaced",
+        async () => [await copyFile(image, `${image}-b`), await rename(`${image}-b`, image)],
+        "another file",
+      ],
+      ["cut", () => truncate(image, 4096), "was cut"],
+    ];
+
+    test.each(changes)("touches nothing when the image is %s", async (_what, change, reason) => {
+      await engine.attach(spec);
+      await change();
+      expect(await adoptionAfterKill()).toMatchObject({ action: "failed", reason: expect.stringContaining(reason) });
+      expect(node.kernel.devices.get(0)?.state).toBe(deviceStates.quiesced);
+      expect(await readdir(node.journalFolder)).toEqual(["one.json"]);
+      expect(await engine.find("one")).toMatchObject({ state: "quiesced" });
+      await expect(engine.attach(spec)).rejects.toMatchObject({ name: "BlockDeviceError" });
+    });
+
+    test("after a failure, detach removes the device once nobody uses it", async () => {
+      await engine.attach(spec);
+      await rm(image);
+      await adoptionAfterKill();
+      node.users.set(0, [{ kind: "mount", name: "/mnt" }]);
+      await expect(engine.detach("one")).rejects.toMatchObject({ code: "in_use" });
+      node.users.clear();
+      await engine.detach("one");
+      expect(node.kernel.devices.size).toBe(0);
+    });
+
+    test("a failed recovery is reported and tried again by attach", async () => {
+      const device = await engine.attach(spec);
+      node.kernel.failNext("END_USER_RECOVERY", "EIO");
+      expect(await adoptionAfterKill()).toMatchObject({ action: "failed" });
+      expect(await engine.attach(spec)).toEqual(device);
+    });
+
+    test("touches nothing when the device has another size than the journal says", async () => {
+      await engine.attach(spec);
+      node.kernel.find(0, "test").sizeBytes = 4096n;
+      expect(await adoptionAfterKill()).toMatchObject({
+        action: "failed",
+        reason: expect.stringContaining("4096 bytes"),
+      });
+      expect(node.kernel.devices.get(0)?.state).toBe(deviceStates.quiesced);
+    });
+
+    test("touches nothing when a device cannot be read", async () => {
+      await engine.attach(spec);
+      engine = restartAfterKill();
+      node.kernel.failNext("GET_DEV_INFO", "EIO");
+      expect(await engine.adopt()).toMatchObject({ entries: [{ action: "failed" }] });
+      expect(await readdir(node.journalFolder)).toEqual(["one.json"]);
+    });
+
+    test("counts the generations of servers", async () => {
+      await engine.attach(spec);
+      await adoptionAfterKill();
+      await adoptionAfterKill();
+      expect(JSON.parse(await readFile(entryPath(), "utf8"))).toMatchObject({ generation: 3 });
+    });
+
+    test("one bad entry does not keep the others from being adopted", async () => {
+      await engine.attach(spec);
+      await writeFile(join(node.journalFolder, "two.json"), "{");
+      engine = restartAfterKill();
+      const { entries } = await engine.adopt();
+      expect(entries).toMatchObject([
+        { volumeId: "two", action: "failed", reason: expect.stringContaining("corrupt") },
+        { volumeId: "one", action: "adopted" },
+      ]);
+      await expect(engine.detach("two")).rejects.toMatchObject({ code: "internal" });
+      expect(await readFile(join(node.journalFolder, "two.json"), "utf8")).toBe("{");
+    });
+  });
+});
