@@ -5,6 +5,7 @@ import type { RunCommand } from "../system/command.js";
 import type { MemoryFilesystems } from "./memory-filesystem.js";
 import { Pool } from "./pool.js";
 import { openPoolDirectory } from "./pool-directory.js";
+import { PoolRegistry } from "./pool-registry.js";
 import { Pools } from "./pools.js";
 
 export type PoolRequest = FilePoolRequest | MemoryPoolRequest;
@@ -25,6 +26,8 @@ export interface PoolDependencies {
   stateDir: string;
   memoryFilesystems: MemoryFilesystems;
   runCommand: RunCommand;
+  /** Keeps other processes away from a file pool, whatever state directory they have. */
+  lockPool: (path: string) => Promise<void>;
   logger: Logger;
 }
 
@@ -39,11 +42,19 @@ export async function openPools(requests: readonly PoolRequest[], dependencies: 
 }
 
 async function openPool(request: PoolRequest, dependencies: PoolDependencies): Promise<Pool> {
-  const { runCommand } = dependencies;
-  if (request.kind === "file") {
-    return new Pool(request, await openPoolDirectory(request.name, request.directory), runCommand);
-  }
-  const directory = join(dependencies.stateDir, "memory", request.name);
-  await dependencies.memoryFilesystems.ensure(directory, request.budgetBytes);
-  return new Pool(request, await openPoolDirectory(request.name, directory), runCommand);
+  if (request.kind === "file") return await openFilePool(request, dependencies);
+  const { stateDir, memoryFilesystems, runCommand } = dependencies;
+  const directory = join(stateDir, "memory", request.name);
+  await memoryFilesystems.ensure(directory, request.budgetBytes);
+  return new Pool(request, await openPoolDirectory({ poolName: request.name, directory }), runCommand);
+}
+
+async function openFilePool(request: FilePoolRequest, dependencies: PoolDependencies): Promise<Pool> {
+  const { name, directory } = request;
+  const registry = new PoolRegistry(dependencies.stateDir);
+  const expectedUuid = await registry.find(name);
+  const opened = await openPoolDirectory({ poolName: name, directory, expectedUuid });
+  await dependencies.lockPool(opened.path);
+  if (expectedUuid === undefined) await registry.remember(name, opened.uuid);
+  return new Pool(request, opened, dependencies.runCommand);
 }

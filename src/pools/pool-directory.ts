@@ -28,12 +28,21 @@ export interface PoolDirectory {
   volumesPath: string;
 }
 
+export interface PoolDirectoryRequest {
+  poolName: string;
+  directory: string;
+  /** The pool that must be there; undefined when the name is new and the directory may become a pool. */
+  expectedUuid?: string | undefined;
+}
+
 /** Opens the directory of a pool. It must exist: a missing directory is rather a disk that is not mounted. */
-export async function openPoolDirectory(poolName: string, directory: string): Promise<PoolDirectory> {
+export async function openPoolDirectory(request: PoolDirectoryRequest): Promise<PoolDirectory> {
+  const { poolName, directory, expectedUuid } = request;
   const path = await resolveDirectory(poolName, directory);
   await assertNotInsidePool(poolName, path);
-  const recordPath = join(path, recordName);
-  const { uuid } = (await findRecord(recordPath)) ?? (await initialise(poolName, path));
+  const existing = await findPoolUuid(path);
+  if (expectedUuid !== undefined && existing !== expectedUuid) throw otherPool(poolName, path, existing);
+  const uuid = existing ?? (await initialise(poolName, path));
   const volumesPath = join(path, "volumes");
   await makeDirectoryDurably(volumesPath).catch((error: unknown) => {
     if (!hasErrno(error, "EEXIST")) throw error;
@@ -65,9 +74,10 @@ async function assertNotInsidePool(poolName: string, path: string): Promise<void
   }
 }
 
-async function findRecord(recordPath: string): Promise<PoolRecord | undefined> {
+/** The uuid of the pool in a directory, or undefined when there is none. */
+export async function findPoolUuid(path: string): Promise<string | undefined> {
   try {
-    return await readRecord(recordPath, poolRecordFormat);
+    return (await readRecord(join(path, recordName), poolRecordFormat)).uuid;
   } catch (error) {
     if (hasErrno(error, "ENOENT")) return undefined;
     throw error;
@@ -75,12 +85,18 @@ async function findRecord(recordPath: string): Promise<PoolRecord | undefined> {
 }
 
 // A directory with volumes and no pool record has lost something: making it a new pool would hide that.
-async function initialise(poolName: string, path: string): Promise<PoolRecord> {
+async function initialise(poolName: string, path: string): Promise<string> {
   if ((await readdir(path)).includes("volumes")) {
     const message = `pool ${poolName}: ${path} has volumes but no ${recordName}: restore the file from a backup`;
     throw new DriverError("refused", message);
   }
   const record = { uuid: randomUUID(), createdAt: new Date().toISOString() };
   await writeRecord(join(path, recordName), poolRecordFormat, record);
-  return record;
+  return record.uuid;
+}
+
+function otherPool(poolName: string, path: string, found: string | undefined): DriverError {
+  const content = found === undefined ? "holds no pool" : `holds pool ${found}`;
+  const message = `pool ${poolName}: ${path} ${content}, but this name stood for another pool before`;
+  return new DriverError("refused", `${message}: mount its disk, or give the new pool a new name`);
 }

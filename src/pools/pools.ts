@@ -1,6 +1,7 @@
 import { DriverError } from "../errors.js";
 import type { Logger } from "../log.js";
 import type { Pool } from "./pool.js";
+import { findPoolUuid } from "./pool-directory.js";
 import { scanPool } from "./pool-scan.js";
 import type { Volume } from "./volume.js";
 import { isVolumeId } from "./volume-id.js";
@@ -92,6 +93,16 @@ export class Pools {
         () => this.logger.warn({ volumeId: id, pool: pool.name }, "image without a record removed"),
         (error: unknown) => this.logger.error({ volumeId: id, err: error }, "image without a record not removed"),
       );
+    }
+  }
+
+  /** Fails when a pool is not what it was at start, for example because its disk was unmounted. */
+  async checkHealth(): Promise<void> {
+    for (const { name, directory } of this.pools) {
+      const uuid = await findPoolUuid(directory.path).catch(() => undefined);
+      if (uuid === directory.uuid) continue;
+      const message = `pool ${name} is no longer at ${directory.path}: mount its disk again, then restart the driver`;
+      throw new DriverError("refused", message);
     }
   }
 

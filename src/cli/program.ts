@@ -1,0 +1,69 @@
+import { Command, CommanderError } from "commander";
+import { createNodeConfig, type Environment, type NodeConfig, type NodeFlags } from "../config.js";
+import { ConfigError } from "./values.js";
+
+export interface ProgramParts {
+  version: string;
+  environment: Environment;
+  /** Runs the node until it is told to stop, and returns the exit code. */
+  runNode: (config: NodeConfig) => Promise<number>;
+  writeError: (line: string) => void;
+}
+
+const usageExitCode = 2;
+
+/** Understands the command line and runs the command. Returns the exit code: 2 for a command line that is wrong. */
+export async function runProgram(args: readonly string[], parts: ProgramParts): Promise<number> {
+  let exitCode = 0;
+  const program = createProgram(parts, (code) => {
+    exitCode = code;
+  });
+  try {
+    await program.parseAsync(args, { from: "user" });
+    return exitCode;
+  } catch (error) {
+    if (error instanceof ConfigError) {
+      parts.writeError(`ublk-csi: ${error.message}`);
+      return usageExitCode;
+    }
+    if (!(error instanceof CommanderError)) throw error;
+    return error.exitCode === 0 ? 0 : usageExitCode;
+  }
+}
+
+function createProgram(parts: ProgramParts, setExitCode: (code: number) => void): Command {
+  const writeOut = (text: string) => parts.writeError(toErrorLine(text));
+  const program = new Command("ublk-csi")
+    .description("Fast local block storage for Kubernetes: a CSI driver over Linux ublk devices.")
+    .version(parts.version, "-V, --version", "print the version")
+    .configureOutput({ writeErr: writeOut })
+    .showSuggestionAfterError(false)
+    .exitOverride();
+  program.action(() => program.error("a command is missing: give node"));
+  const pools: NodeFlags["pools"] = [];
+  const addPool = (flag: "--pool" | "--memory-pool") => (text: string) => void pools.push({ flag, text });
+  program
+    .command("node")
+    .description("Serve the CSI identity, controller and node services for the volumes of this node.")
+    .option("--endpoint <url>", "socket to serve, such as unix:///csi/csi.sock (environment: CSI_ENDPOINT)")
+    .option("--node-id <name>", "this node's name in the cluster (environment: NODE_ID)")
+    .option("--state-dir <dir>", "where journal and memory pools live", "/var/lib/ublk-csi")
+    .option("--pool <name=dir>", "directory for volumes, on xfs or ext4; repeatable", addPool("--pool"))
+    .option("--memory-pool <name=size>", "memory for volumes, such as 4Gi; repeatable", addPool("--memory-pool"))
+    .option("--driver-name <name>", "name of the CSI driver", "csi.ublk.io")
+    .option("--log-level <level>", "trace, debug, info, warn, error or fatal", "info")
+    .addHelpText("after", "\nThe first pool given is the one for volumes whose StorageClass names none.")
+    .allowExcessArguments(false)
+    .action(async (options: Omit<NodeFlags, "pools">) => {
+      setExitCode(await parts.runNode(createNodeConfig({ ...options, pools }, parts.environment)));
+    });
+  return program;
+}
+
+/** Commander's own words with our name, on one line. */
+function toErrorLine(text: string): string {
+  return `ublk-csi: ${text
+    .trim()
+    .replace(/^error: /, "")
+    .replaceAll("\n", " ")} (see --help)`;
+}

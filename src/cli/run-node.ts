@@ -1,0 +1,98 @@
+import { mkdir } from "node:fs/promises";
+import { release } from "node:os";
+import { join } from "node:path";
+import type { NodeConfig } from "../config.js";
+import { createDriver } from "../driver.js";
+import type { BlockDevices } from "../engine/block-devices.js";
+import { DriverError, toMessage } from "../errors.js";
+import type { Logger } from "../log.js";
+import type { Filesystems } from "../node/filesystems.js";
+import type { Mounter } from "../node/mounter.js";
+import { readVolumeCountMax } from "../node/volume-limit.js";
+import type { MemoryFilesystems } from "../pools/memory-filesystem.js";
+import { openPools } from "../pools/open-pools.js";
+import type { RunCommand } from "../system/command.js";
+import { acquireFileLock } from "../system/file-lock.js";
+
+/** What the node needs of the machine. */
+export interface NodeParts {
+  version: string;
+  /** Fails, saying what is missing, on a kernel that cannot serve devices. */
+  checkKernel: () => Promise<void>;
+  createBlockDevices: (stateDir: string) => BlockDevices;
+  mounter: Mounter;
+  filesystems: Filesystems;
+  memoryFilesystems: MemoryFilesystems;
+  runCommand: RunCommand;
+  logger: Logger;
+}
+
+/** Undoes the steps of a start in reverse order. */
+type Undo = Array<() => Promise<void>>;
+
+const stopServingMsMax = 20_000;
+
+/** Runs the node until the signal, and leaves behind what the next start can take over. Returns the exit code. */
+export async function runNode(config: NodeConfig, parts: NodeParts, stopSignal: AbortSignal): Promise<number> {
+  const undo: Undo = [];
+  const lost = new AbortController();
+  try {
+    await start(config, parts, { undo, onLockLost: () => lost.abort() });
+    await waitForAbort(AbortSignal.any([stopSignal, lost.signal]));
+    if (lost.signal.aborted) throw new DriverError("internal", `lost the lock of ${config.stateDir}: start again`);
+    parts.logger.info("stopping");
+    return 0;
+  } catch (error) {
+    parts.logger.fatal({ err: error }, toMessage(error));
+    process.stderr.write(`ublk-csi: ${toMessage(error)}\n`);
+    return 1;
+  } finally {
+    await undoAll(undo, parts.logger);
+  }
+}
+
+interface StartOptions {
+  undo: Undo;
+  onLockLost: () => void;
+}
+
+/** The order matters: nothing is touched before the lock, and nothing is served before the devices are back. */
+async function start(config: NodeConfig, parts: NodeParts, { undo, onLockLost }: StartOptions): Promise<void> {
+  const { logger } = parts;
+  const { stateDir } = config;
+  await parts.checkKernel();
+  const lock = async (path: string, what: string) => {
+    const held = await acquireFileLock(path, { what, onLost: onLockLost });
+    undo.push(() => held.release());
+  };
+  await mkdir(stateDir, { recursive: true, mode: 0o700 });
+  await lock(join(stateDir, "lock"), `state directory ${stateDir}`);
+  const lockPool = (path: string) => lock(join(path, "lock"), `pool ${path}`);
+  const pools = await openPools(config.pools, { ...parts, stateDir, lockPool });
+  const blockDevices = parts.createBlockDevices(stateDir);
+  undo.push(() => blockDevices.close());
+  for (const { reason, ...entry } of (await blockDevices.adopt()).entries) logger.info(entry, `adoption: ${reason}`);
+  await pools.collectOrphans(new Set((await blockDevices.list()).map((device) => device.volumeId)));
+  const { socketPath } = config;
+  const volumeCountMax = await readVolumeCountMax(release());
+  const checkHealth = () => pools.checkHealth();
+  const driver = createDriver(
+    { ...config, ...parts },
+    { ...parts, socketPath, volumeCountMax, pools, blockDevices, checkHealth },
+  );
+  await driver.start();
+  undo.push(() => driver.stop(stopServingMsMax));
+}
+
+function waitForAbort(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) return resolve();
+    signal.addEventListener("abort", () => resolve(), { once: true });
+  });
+}
+
+async function undoAll(undo: Undo, logger: Logger): Promise<void> {
+  for (const step of undo.reverse()) {
+    await step().catch((err: unknown) => logger.error({ err }, "a step of the shutdown failed"));
+  }
+}

@@ -1,0 +1,81 @@
+import { socketPathBytesMax } from "../rpc/unix-socket.js";
+
+/** A flag or variable with a value that cannot be used. The message is one line and says what would be right. */
+export class ConfigError extends Error {
+  override readonly name = "ConfigError";
+  readonly code = "invalid_config";
+}
+
+/** `unix:///run/csi.sock`, `unix:/run/csi.sock` or the bare path: the path of the socket. */
+export function parseEndpoint(text: string): string {
+  const path = text.replace(/^unix:(\/\/)?/, "");
+  if (!path.startsWith("/") || path.endsWith("/")) {
+    throw new ConfigError(`--endpoint "${text}" must be unix:// and an absolute path, such as unix:///csi/csi.sock`);
+  }
+  if (Buffer.byteLength(path) > socketPathBytesMax) {
+    throw new ConfigError(`--endpoint path has ${Buffer.byteLength(path)} bytes, sockets take ${socketPathBytesMax}`);
+  }
+  return path;
+}
+
+/** The node's id, which is its topology value too, so that it must be one. */
+export function parseNodeId(text: string): string {
+  if (/^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/.test(text)) return text;
+  const form = "1 to 63 letters, digits, '.', '_' or '-', the first and last a letter or digit";
+  throw new ConfigError(`--node-id "${text}" must be ${form}`);
+}
+
+/** The driver's name, short and plain enough for `topology.<name>` to be a topology key's prefix. */
+export function parseDriverName(text: string): string {
+  if (/^[a-z][a-z0-9.-]{0,52}[a-z]$/.test(text)) return text;
+  const form = "2 to 54 lower-case letters, digits, '.' or '-', the first and last a letter";
+  throw new ConfigError(`--driver-name "${text}" must be ${form}`);
+}
+
+/** An absolute directory. */
+export function parseDirectory(flag: string, text: string): string {
+  if (text.startsWith("/") && text !== "/") return text.replace(/\/+$/, "");
+  throw new ConfigError(`${flag} "${text}" must be an absolute path below /`);
+}
+
+/** `NAME=VALUE` of a pool flag, with a name that is safe in paths, logs and StorageClasses. */
+export function parsePoolFlag(flag: string, text: string): { name: string; value: string } {
+  const separator = text.indexOf("=");
+  const [name, value] = [text.slice(0, separator), text.slice(separator + 1)];
+  if (separator < 1 || value === "") {
+    const example = flag === "--pool" ? "fast=/var/lib/fast" : "scratch=4Gi";
+    throw new ConfigError(`${flag} "${text}" must be NAME=VALUE, such as ${flag} ${example}`);
+  }
+  if (/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/.test(name)) return { name, value };
+  const form = "1 to 63 lower-case letters, digits or '-', the first and last not '-'";
+  throw new ConfigError(`${flag} "${text}": the name "${name}" must be ${form}`);
+}
+
+const unitBytes: Record<string, bigint> = {
+  "": 1n,
+  k: 1000n,
+  M: 1000n ** 2n,
+  G: 1000n ** 3n,
+  T: 1000n ** 4n,
+  Ki: 1024n,
+  Mi: 1024n ** 2n,
+  Gi: 1024n ** 3n,
+  Ti: 1024n ** 4n,
+};
+
+const smallestBudgetBytes = 1024n ** 2n;
+const largestBudgetBytes = 2n ** 50n;
+
+/** A number of bytes as Kubernetes writes it: 1073741824, 1Gi, 1G. */
+export function parseByteSize(flag: string, text: string): bigint {
+  const match = /^([0-9]{1,18})([kMGT]|[KMGT]i)?$/.exec(text);
+  const unit = unitBytes[match?.[2] ?? ""];
+  if (match?.[1] === undefined || unit === undefined) {
+    throw new ConfigError(
+      `${flag} size "${text}" must be a whole number of bytes, or one with k, M, G, T, Ki, Mi, Gi, Ti`,
+    );
+  }
+  const sizeBytes = BigInt(match[1]) * unit;
+  if (sizeBytes >= smallestBudgetBytes && sizeBytes <= largestBudgetBytes) return sizeBytes;
+  throw new ConfigError(`${flag} size "${text}" must be from 1Mi to 1024Ti`);
+}

@@ -1,0 +1,87 @@
+import {
+  ConfigError,
+  parseByteSize,
+  parseDirectory,
+  parseDriverName,
+  parseEndpoint,
+  parseNodeId,
+  parsePoolFlag,
+} from "./cli/values.js";
+import { type LogLevel, logLevels } from "./log.js";
+import type { PoolRequest } from "./pools/open-pools.js";
+
+/** Everything that the node process can be told, checked. */
+export interface NodeConfig {
+  socketPath: string;
+  nodeId: string;
+  stateDir: string;
+  driverName: string;
+  logLevel: LogLevel;
+  /** In the order of the command line; the first is the default for volumes that name none. */
+  pools: PoolRequest[];
+}
+
+/** The flags of `ublk-csi node` as typed. */
+export interface NodeFlags {
+  endpoint?: string | undefined;
+  nodeId?: string | undefined;
+  stateDir: string;
+  driverName: string;
+  logLevel: string;
+  pools: Array<{ flag: "--pool" | "--memory-pool"; text: string }>;
+}
+
+/** The environment variables that the driver knows. Flags win over them. */
+export interface Environment {
+  endpoint: string | undefined;
+  nodeId: string | undefined;
+}
+
+/** The only place that reads the process' environment. */
+export function readEnvironment(): Environment {
+  return { endpoint: process.env.CSI_ENDPOINT, nodeId: process.env.NODE_ID };
+}
+
+/** What programs started by the driver see: English messages, and a path that has mkfs and mount. */
+export function readCommandEnvironment(): Record<string, string | undefined> {
+  const { PATH = "" } = process.env;
+  return { ...process.env, PATH: `${PATH}:/usr/sbin:/usr/bin:/sbin:/bin`, LC_ALL: "C.UTF-8" };
+}
+
+/** Checks flags and environment; the first thing wrong is a ConfigError. */
+export function createNodeConfig(flags: NodeFlags, environment: Environment): NodeConfig {
+  return {
+    socketPath: parseEndpoint(requireValue("--endpoint", flags.endpoint ?? environment.endpoint, "CSI_ENDPOINT")),
+    nodeId: parseNodeId(requireValue("--node-id", flags.nodeId ?? environment.nodeId, "NODE_ID")),
+    stateDir: parseDirectory("--state-dir", flags.stateDir),
+    driverName: parseDriverName(flags.driverName),
+    logLevel: parseLogLevel(flags.logLevel),
+    pools: parsePools(flags.pools),
+  };
+}
+
+function requireValue(flag: string, value: string | undefined, variable: string): string {
+  if (value !== undefined && value !== "") return value;
+  throw new ConfigError(`${flag} is required: give the flag, or set ${variable}`);
+}
+
+function parseLogLevel(text: string): LogLevel {
+  const level = logLevels.find((known) => known === text);
+  if (level !== undefined) return level;
+  throw new ConfigError(`--log-level "${text}" must be one of ${logLevels.join(", ")}`);
+}
+
+function parsePools(flags: NodeFlags["pools"]): PoolRequest[] {
+  if (flags.length === 0) throw new ConfigError("at least one --pool NAME=DIR or --memory-pool NAME=BYTES is required");
+  const pools = flags.map(({ flag, text }) => parsePool(flag, text));
+  const names = pools.map((pool) => pool.name);
+  const repeated = names.find((name, position) => names.indexOf(name) !== position);
+  if (repeated === undefined) return pools;
+  throw new ConfigError(`pool name "${repeated}" is given twice: every pool needs a name of its own`);
+}
+
+function parsePool(flag: "--pool" | "--memory-pool", text: string): PoolRequest {
+  const { name, value } = parsePoolFlag(flag, text);
+  if (flag === "--pool") return { kind: "file", name, directory: parseDirectory(`${flag} ${name}`, value) };
+  return { kind: "memory", name, budgetBytes: parseByteSize(`${flag} ${name}`, value) };
+}
