@@ -38,6 +38,7 @@ report_exit_code() {
 run_command() {
   local environment command relay
   read_list environment environment && read_list command command || return
+  output_port=$(compgen -G "$output_port") || return
   [ "$share_type" != hostfs ] || stty -F "$output_port" raw -echo
   mkfifo /run/output
   cat /run/output > "$output_port" &

@@ -1,9 +1,9 @@
 # What a guest's init mounts. Sourced by main, after the settings.
 
 mount_kernel_file_systems() {
+  mount -t proc proc /proc
   umount -l /mnt
   mount --make-rshared /
-  mount -t proc proc /proc
   mount -t sysfs sysfs /sys
   mount -t devtmpfs devtmpfs /dev
   mkdir -p /dev/pts /dev/shm /dev/mqueue

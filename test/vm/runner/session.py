@@ -13,6 +13,7 @@ from .exchange import Exchange
 from .kernel_log import KernelLog
 from .machine import Machine
 from .options import CACHE, REPOSITORY, Options
+from .qemu import QemuGuest
 from .uml import UmlGuest
 
 EXIT_NEVER_RAN = 96
@@ -69,8 +70,8 @@ def boot_once(options: Options, exchange: Exchange, log: KernelLog) -> Outcome:
         machine.end()
 
 
-def make_guest(options: Options, exchange: Exchange):
-    return UmlGuest(options, exchange)
+def make_guest(options: Options, exchange: Exchange) -> UmlGuest | QemuGuest:
+    return UmlGuest(options, exchange) if options.kernel == "uml" else QemuGuest(options, exchange)
 
 
 def judge(options: Options, exchange: Exchange, log: KernelLog, outcome: Outcome) -> int:

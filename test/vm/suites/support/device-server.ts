@@ -1,0 +1,49 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import type { DeviceOptions, DeviceParams, RecoverOptions, Target } from "../../../../src/ublk/index.js";
+import { repositoryPath } from "./repository.js";
+
+type Request =
+  | { create: [DeviceParams, Omit<DeviceOptions, "ownerTag">] }
+  | { recover: [number, Target, Omit<RecoverOptions, "ownerTag">] };
+
+const script = join(repositoryPath, "test/vm/suites/support/serve-device.js");
+
+/** A process that serves one device through the built library. */
+export class DeviceServer {
+  private constructor(
+    private readonly child: ChildProcess,
+    readonly deviceId: number,
+  ) {}
+
+  /** Resolves when the device answers I/O. */
+  static async start(request: Request): Promise<DeviceServer> {
+    const child = spawn(process.execPath, [script, JSON.stringify(request)], { stdio: ["pipe", "pipe", "inherit"] });
+    for await (const line of createInterface({ input: child.stdout })) {
+      const deviceId = /^serving (\d+)$/.exec(line)?.[1];
+      if (deviceId !== undefined) return new DeviceServer(child, Number(deviceId));
+    }
+    throw new Error(`the server of ${JSON.stringify(request)} ended before it served; its output is above`);
+  }
+
+  get pid(): number | undefined {
+    return this.child.pid;
+  }
+
+  /** Dies as in a crash. */
+  async kill(): Promise<void> {
+    const exited = once(this.child, "exit");
+    this.child.kill("SIGKILL");
+    await exited;
+  }
+
+  /** Exits of its own accord, without a word to the library. Resolves with the exit code. */
+  async exit(): Promise<number | null> {
+    const exited = once(this.child, "exit");
+    this.child.stdin?.end();
+    await exited;
+    return this.child.exitCode;
+  }
+}
