@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, rm, truncate } from "node:fs/promises";
 import { join } from "node:path";
+import { isDeepStrictEqual } from "node:util";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
 import { loadAddon } from "../../../src/ublk/addon.js";
 import {
@@ -55,15 +56,21 @@ afterEach(async () => {
 });
 
 afterAll(async () => {
-  await waitFor("engine threads, descriptors, mappings and locked memory are gone", async () => {
-    const now = await readProcessResources();
-    return JSON.stringify(now) === JSON.stringify(resourcesBefore);
-  }).catch(async (cause: unknown) => {
-    expect({ now: await readProcessResources(), cause }).toEqual({ now: resourcesBefore });
-  });
+  await waitUntilEqual(readProcessResources, resourcesBefore);
   await images.destroy();
   await rm(scratch, { recursive: true });
 });
+
+/** Threads end and mappings go a moment after the promise that announces it. */
+async function waitUntilEqual<T>(read: () => Promise<T>, expected: T): Promise<void> {
+  let now: T | undefined;
+  const isEqual = async () => {
+    now = await read();
+    return isDeepStrictEqual(now, expected);
+  };
+  await waitFor("what it was before", isEqual, { timeoutMs: 5_000 }).catch(() => undefined);
+  expect(now).toEqual(expected);
+}
 
 async function failure(promise: Promise<unknown>): Promise<UblkError> {
   const error = await promise.then(

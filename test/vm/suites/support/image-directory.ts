@@ -11,6 +11,7 @@ export class ImageDirectory {
   private constructor(
     private readonly base: string,
     readonly path: string,
+    private readonly loopDevice: string,
   ) {}
 
   static async create(): Promise<ImageDirectory> {
@@ -21,8 +22,10 @@ export class ImageDirectory {
     await runCommand("mkfs.xfs", ["-q", disk]);
     const path = join(base, "mnt");
     await mkdir(path);
-    await runCommand("mount", ["-o", "loop", disk, path]);
-    return new ImageDirectory(base, path);
+    // Not "mount -o loop": that mounts while it holds the device open for writing, which hardened kernels refuse.
+    const loopDevice = (await runCommand("losetup", ["--find", "--show", disk])).trim();
+    await runCommand("mount", [loopDevice, path]);
+    return new ImageDirectory(base, path, loopDevice);
   }
 
   /** A sparse file of its own name. */
@@ -35,6 +38,7 @@ export class ImageDirectory {
 
   async destroy(): Promise<void> {
     await runCommand("umount", [this.path]);
+    await runCommand("losetup", ["--detach", this.loopDevice]);
     await rm(this.base, { recursive: true });
   }
 }
