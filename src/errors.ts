@@ -24,10 +24,15 @@ export class DriverError extends Error {
 
 /** The text of whatever was thrown. */
 export function toMessage(thrown: unknown): string {
-  return thrown instanceof Error ? thrown.message : String(thrown);
+  return isErrorLike(thrown) ? thrown.message : String(thrown);
 }
 
-/** Whether a system call failed with this errno name, for example `ENOENT`. */
+/** Whether a system call failed with one of these errno names, for example `ENOENT`. */
 export function hasErrno(thrown: unknown, ...errnos: string[]): boolean {
-  return thrown instanceof Error && "code" in thrown && errnos.includes(String(thrown.code));
+  return isErrorLike(thrown) && "code" in thrown && errnos.includes(String(thrown.code));
+}
+
+/** By shape and not by class: errors from another realm, such as Node's own under a test runner, are errors too. */
+export function isErrorLike(thrown: unknown): thrown is { message: string } {
+  return typeof thrown === "object" && thrown !== null && "message" in thrown && typeof thrown.message === "string";
 }

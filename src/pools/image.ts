@@ -19,7 +19,7 @@ export async function createImage(request: ImageRequest, runCommand: RunCommand)
     await sync(request.path);
   } catch (error) {
     await rm(request.path, { force: true });
-    throw isOutOfSpace(error) ? new DriverError("no_space", `no room for ${request.path}`, { cause: error }) : error;
+    throw error;
   }
 }
 

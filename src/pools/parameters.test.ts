@@ -1,0 +1,43 @@
+import { expect, test } from "@jest/globals";
+import { parseVolumeParameters } from "./parameters.js";
+
+test("nothing chosen means a thick volume with blocks of 512 bytes", () => {
+  expect(parseVolumeParameters({})).toEqual({
+    pool: undefined,
+    provisioning: "thick",
+    logicalBlockSizeBytes: 512,
+    queueCount: undefined,
+    queueDepth: undefined,
+  });
+});
+
+test("every choice is read", () => {
+  const parameters = { pool: "fast", provisioning: "thin", logicalBlockSize: "4096", queues: "2", queueDepth: "128" };
+  expect(parseVolumeParameters(parameters)).toEqual({
+    pool: "fast",
+    provisioning: "thin",
+    logicalBlockSizeBytes: 4096,
+    queueCount: 2,
+    queueDepth: 128,
+  });
+});
+
+test("what Kubernetes adds for information is ignored", () => {
+  const added = { "csi.storage.k8s.io/pvc/name": "data", "csi.storage.k8s.io/fstype": "xfs" };
+  expect(parseVolumeParameters(added)).toEqual(parseVolumeParameters({}));
+});
+
+test.each([
+  [{ provisioning: "fat" }, 'parameter provisioning is "fat", allowed is "thick" or "thin"'],
+  [{ logicalBlockSize: "1024" }, 'parameter logicalBlockSize is "1024", allowed is "512" or "4096"'],
+  [{ queues: "0" }, 'parameter queues is "0", allowed is an integer from 1 to 64'],
+  [{ queues: "65" }, 'parameter queues is "65", allowed is an integer from 1 to 64'],
+  [{ queueDepth: "1e3" }, 'parameter queueDepth is "1e3", allowed is an integer from 1 to 4096'],
+  [{ queueDepth: "-1" }, 'parameter queueDepth is "-1", allowed is an integer from 1 to 4096'],
+  [{ pool: "" }, 'parameter pool is "", allowed is the name of a pool of the node'],
+  [{ Pool: "fast" }, 'parameter "Pool" is unknown, known are pool, provisioning, logicalBlockSize, queues, queueDepth'],
+])("%j is refused with parameter, value and what is allowed", (parameters, message) => {
+  expect(() => parseVolumeParameters(parameters as unknown as Record<string, string>)).toThrow(
+    expect.objectContaining({ code: "invalid", message }),
+  );
+});
