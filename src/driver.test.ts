@@ -1,0 +1,385 @@
+import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
+import { createDriver } from "./driver.js";
+import { BlockDeviceError } from "./engine/block-devices.js";
+import {
+  VolumeCapability_AccessMode_Mode as Mode,
+  type VolumeCapability as ProtoCapability,
+  type Volume,
+} from "./gen/csi/csi.js";
+import type { SocketServer } from "./rpc/server.js";
+import { RpcClient, rpcs } from "./testing/rpc-client.js";
+import { gibibyte, mebibyte, Workspace } from "./testing/workspace.js";
+
+let workspace: Workspace;
+let server: SocketServer;
+let client: RpcClient;
+
+beforeEach(async () => {
+  workspace = await Workspace.create();
+  const identity = { driverName: "csi.ublk.io", version: "1.2.3", nodeId: "node-a" };
+  const { pools, blockDevices, mounter, filesystems, logger } = workspace;
+  const checkHealth = () => workspace.pools.checkHealth();
+  const parts = { pools, blockDevices, mounter, filesystems, logger, checkHealth, volumeCountMax: 7n };
+  server = createDriver(identity, { ...parts, socketPath: workspace.path("csi.sock") });
+  await server.start();
+  client = new RpcClient(workspace.path("csi.sock"));
+});
+
+afterEach(async () => {
+  client.close();
+  await server.stop(1_000);
+  await workspace.remove();
+});
+
+const accessMode = { mode: Mode.SINGLE_NODE_WRITER };
+const mount = { fsType: "ext4", mountFlags: [] as string[], volumeMountGroup: "" };
+const mountCapability: ProtoCapability = { accessType: { $case: "mount", value: mount }, accessMode };
+const blockCapability: ProtoCapability = { accessType: { $case: "block", value: {} }, accessMode };
+const range = { requiredBytes: 2n * mebibyte, limitBytes: 0n };
+
+async function createVolume(name = "data", capability = mountCapability): Promise<Volume> {
+  const request = { name, capacityRange: range, volumeCapabilities: [capability] };
+  const { code, message, response } = await client.call(rpcs.createVolume, request);
+  expect({ code, message }).toEqual({ code: "OK", message: "" });
+  if (response?.volume === undefined) throw new Error("CreateVolume answered without a volume");
+  return response.volume;
+}
+
+describe("identity", () => {
+  test("names the driver, its services, and is ready", async () => {
+    expect((await client.call(rpcs.getPluginInfo, {})).response).toMatchObject({
+      name: "csi.ublk.io",
+      vendorVersion: "1.2.3",
+    });
+    const { response } = await client.call(rpcs.getPluginCapabilities, {});
+    expect(response?.capabilities.map((entry) => entry.type?.value.type)).toEqual([1, 2]);
+    expect((await client.call(rpcs.probe, {})).response).toEqual({ ready: true });
+  });
+
+  test("Probe says what is wrong", async () => {
+    workspace.pools.checkHealth = async () => {
+      throw new BlockDeviceError("unavailable", "the engine is gone");
+    };
+    expect(await client.call(rpcs.probe, {})).toMatchObject({ code: "UNAVAILABLE", message: "the engine is gone" });
+  });
+});
+
+test("a method that is not advertised answers UNIMPLEMENTED and says which", async () => {
+  const outcome = await client.call(rpcs.controllerExpandVolume, { volumeId: "x" });
+  expect(outcome.code).toBe("UNIMPLEMENTED");
+  expect(outcome.message).toBe(
+    "this driver does not offer Controller/ControllerExpandVolume, and its capabilities say so",
+  );
+});
+
+test("a service that is not offered answers UNIMPLEMENTED", async () => {
+  expect((await client.call(rpcs.groupControllerGetCapabilities, {})).code).toBe("UNIMPLEMENTED");
+});
+
+describe("CreateVolume", () => {
+  test("answers with id, exact size, topology and context", async () => {
+    const volume = await createVolume();
+    expect(volume.capacityBytes).toBe(2n * mebibyte);
+    expect(volume.volumeId).toMatch(/^[a-z0-9-]{36}$/);
+    expect(volume.accessibleTopology).toEqual([{ segments: { "topology.csi.ublk.io/node": "node-a" } }]);
+    expect(volume.volumeContext).toEqual({ pool: "disk", provisioning: "thick" });
+  });
+
+  test("takes a name of 128 bytes, and returns the same volume for the same name", async () => {
+    const name = "ü".repeat(64);
+    expect((await createVolume(name)).volumeId).toBe((await createVolume(name)).volumeId);
+  });
+
+  const good = { name: "bad", capacityRange: range, volumeCapabilities: [mountCapability] };
+  const withMode = (mode: Mode): ProtoCapability => ({ ...mountCapability, accessMode: { mode } });
+  const withMount = (change: Partial<typeof mount>): ProtoCapability => ({
+    ...mountCapability,
+    accessType: { $case: "mount", value: { ...mount, ...change } },
+  });
+  const elsewhere = { requisite: [{ segments: { "topology.csi.ublk.io/node": "node-b" } }], preferred: [] };
+
+  test.each<[string, object, string, string]>([
+    ["no name", { name: "" }, "INVALID_ARGUMENT", "name is required"],
+    ["a name of 129 bytes in 65 characters", { name: `${"ü".repeat(64)}x` }, "INVALID_ARGUMENT", "name has 129 bytes"],
+    ["a control character", { name: "a\u0000b" }, "INVALID_ARGUMENT", "control character U+0000"],
+    ["no capabilities", { volumeCapabilities: [] }, "INVALID_ARGUMENT", "volume_capabilities is empty"],
+    ["no access type", { volumeCapabilities: [{ accessMode }] }, "INVALID_ARGUMENT", "has no access_type"],
+    ["no access mode", { volumeCapabilities: [withMode(Mode.UNKNOWN)] }, "INVALID_ARGUMENT", "has no access_mode"],
+    [
+      "an access mode for many nodes",
+      { volumeCapabilities: [withMode(Mode.MULTI_NODE_MULTI_WRITER)] },
+      "INVALID_ARGUMENT",
+      "access mode MULTI_NODE_MULTI_WRITER is not supported",
+    ],
+    [
+      "an unknown file system",
+      { volumeCapabilities: [withMount({ fsType: "ntfs" })] },
+      "INVALID_ARGUMENT",
+      'file system type "ntfs" is not supported, allowed is one of: ext4, xfs',
+    ],
+    [
+      "a mount flag that is two",
+      { volumeCapabilities: [withMount({ mountFlags: ["ro,suid"] })] },
+      "INVALID_ARGUMENT",
+      'mount flag "ro,suid" is not allowed',
+    ],
+    [
+      "a mount group",
+      { volumeCapabilities: [withMount({ volumeMountGroup: "1000" })] },
+      "INVALID_ARGUMENT",
+      "volume_mount_group is not supported",
+    ],
+    ["size 0", { capacityRange: { requiredBytes: 0n, limitBytes: 0n } }, "INVALID_ARGUMENT", "a size of 0 bytes"],
+    ["a negative size", { capacityRange: { requiredBytes: -1n, limitBytes: 0n } }, "INVALID_ARGUMENT", "is -1"],
+    [
+      "a huge size",
+      { capacityRange: { requiredBytes: 2n ** 63n - 1n, limitBytes: 0n } },
+      "OUT_OF_RANGE",
+      "the largest possible is 9223372036854771712",
+    ],
+    [
+      "a size beyond the pool",
+      { capacityRange: { requiredBytes: 2n ** 60n, limitBytes: 0n } },
+      "RESOURCE_EXHAUSTED",
+      "1152921504606846976 were asked for",
+    ],
+    [
+      "no multiple of the block in the range",
+      { capacityRange: { requiredBytes: 2097153n, limitBytes: 2097153n } },
+      "OUT_OF_RANGE",
+      "a multiple of the logical block of 512",
+    ],
+    ["an unknown parameter", { parameters: { raid: "5" } }, "INVALID_ARGUMENT", 'parameter "raid" is unknown'],
+    ["an unknown pool", { parameters: { pool: "gold" } }, "INVALID_ARGUMENT", 'parameter pool is "gold"'],
+    ["parameters of 5000 bytes", { parameters: { pool: "x".repeat(5000) } }, "INVALID_ARGUMENT", "parameters has 5004"],
+    ["mutable parameters", { mutableParameters: { iops: "1" } }, "INVALID_ARGUMENT", 'mutable parameter "iops"'],
+    [
+      "a source",
+      { volumeContentSource: { type: { $case: "volume", value: { volumeId: "x" } } } },
+      "INVALID_ARGUMENT",
+      "volume_content_source is not supported",
+    ],
+    ["another node", { accessibilityRequirements: elsewhere }, "RESOURCE_EXHAUSTED", "no requisite topology is this"],
+  ])("refuses %s and makes nothing", async (_case, change, code, text) => {
+    const outcome = await client.call(rpcs.createVolume, { ...good, ...change });
+    expect(outcome).toMatchObject({ code, message: expect.stringContaining(text) });
+    expect(outcome.message).not.toContain("\n");
+    expect((await client.call(rpcs.listVolumes, {})).response?.entries).toEqual([]);
+  });
+
+  test("refuses the same name with another size", async () => {
+    await createVolume();
+    const capacityRange = { requiredBytes: gibibyte, limitBytes: 0n };
+    const request = { name: "data", capacityRange, volumeCapabilities: [mountCapability] };
+    expect((await client.call(rpcs.createVolume, request)).code).toBe("ALREADY_EXISTS");
+  });
+
+  test("twice at the same time makes one volume", async () => {
+    const [left, right] = await Promise.all([createVolume(), createVolume()]);
+    expect(left.volumeId).toBe(right.volumeId);
+    expect((await client.call(rpcs.listVolumes, {})).response?.entries).toHaveLength(1);
+  });
+});
+
+describe("volume ids from outside", () => {
+  const staging = "/staging";
+  const byRpc = (volumeId: string) => ({
+    deleteVolume: client.call(rpcs.deleteVolume, { volumeId }),
+    validate: client.call(rpcs.validateVolumeCapabilities, { volumeId, volumeCapabilities: [mountCapability] }),
+    stage: client.call(rpcs.nodeStageVolume, {
+      volumeId,
+      stagingTargetPath: staging,
+      volumeCapability: mountCapability,
+    }),
+    unstage: client.call(rpcs.nodeUnstageVolume, { volumeId, stagingTargetPath: staging }),
+    unpublish: client.call(rpcs.nodeUnpublishVolume, { volumeId, targetPath: workspace.path("targets", "none") }),
+    stats: client.call(rpcs.nodeGetVolumeStats, { volumeId, volumePath: "/target" }),
+  });
+
+  async function codesFor(volumeId: string): Promise<Record<string, string>> {
+    const outcomes = Object.entries(byRpc(volumeId)).map(async ([name, call]) => [name, (await call).code] as const);
+    return Object.fromEntries(await Promise.all(outcomes));
+  }
+
+  const invalid = "INVALID_ARGUMENT";
+  const allInvalid = {
+    deleteVolume: invalid,
+    validate: invalid,
+    stage: invalid,
+    unstage: invalid,
+    unpublish: invalid,
+    stats: invalid,
+  };
+
+  test.each([
+    ["empty", ""],
+    ["a way up", ".."],
+    ["a path", "../../etc/passwd"],
+    ["of 129 bytes", "x".repeat(129)],
+    ["with a control character", "a\u0007"],
+  ])("that are %s are invalid everywhere", async (_case, volumeId) => {
+    expect(await codesFor(volumeId)).toEqual(allInvalid);
+  });
+
+  test.each([
+    ["of 128 bytes", "x".repeat(128)],
+    ["in capitals", "SANITY-0815"],
+    ["that look like ours", "00000000-0000-0000-0000-000000000000"],
+  ])("%s are unknown: to remove them is a success", async (_case, volumeId) => {
+    const missing = "NOT_FOUND";
+    expect(await codesFor(volumeId)).toEqual({
+      deleteVolume: "OK",
+      validate: missing,
+      stage: missing,
+      unstage: "OK",
+      unpublish: "OK",
+      stats: missing,
+    });
+  });
+});
+
+describe("ValidateVolumeCapabilities", () => {
+  test("confirms what the volume was made for, and explains what it does not have", async () => {
+    const { volumeId } = await createVolume();
+    const ask = (capability: ProtoCapability) =>
+      client.call(rpcs.validateVolumeCapabilities, { volumeId, volumeCapabilities: [capability] });
+    expect((await ask(mountCapability)).response?.confirmed?.volumeCapabilities).toEqual([mountCapability]);
+    const block = (await ask(blockCapability)).response;
+    expect(block?.confirmed).toBeUndefined();
+    expect(block?.message).toMatch(/was made for a file system of type ext4, not for block access/);
+    const many = (await ask({ ...mountCapability, accessMode: { mode: Mode.MULTI_NODE_READER_ONLY } })).response;
+    expect(many).toMatchObject({ confirmed: undefined, message: expect.stringContaining("MULTI_NODE_READER_ONLY") });
+  });
+
+  test("needs capabilities", async () => {
+    const { volumeId } = await createVolume();
+    expect((await client.call(rpcs.validateVolumeCapabilities, { volumeId })).code).toBe("INVALID_ARGUMENT");
+  });
+});
+
+describe("ListVolumes", () => {
+  test("pages through all volumes, even when the one named by the token is deleted", async () => {
+    const ids = [await createVolume("a"), await createVolume("b"), await createVolume("c")].map(
+      (volume) => volume.volumeId,
+    );
+    const first = (await client.call(rpcs.listVolumes, { maxEntries: 2 })).response;
+    const firstIds = first?.entries.map((entry) => entry.volume?.volumeId) ?? [];
+    await client.call(rpcs.deleteVolume, { volumeId: firstIds[1] ?? "" });
+    const second = (await client.call(rpcs.listVolumes, { startingToken: first?.nextToken ?? "" })).response;
+    const secondIds = second?.entries.map((entry) => entry.volume?.volumeId);
+    expect([...firstIds, ...(secondIds ?? [])].sort()).toEqual(ids.sort());
+    expect(second?.nextToken).toBe("");
+  });
+
+  test.each([
+    ["made up", "invalid-token"],
+    ["not an id", "after:../.."],
+  ])("a token %s is ABORTED", async (_case, token) => {
+    expect((await client.call(rpcs.listVolumes, { startingToken: token })).code).toBe("ABORTED");
+  });
+
+  test("a negative number of entries is invalid", async () => {
+    expect((await client.call(rpcs.listVolumes, { maxEntries: -1 })).code).toBe("INVALID_ARGUMENT");
+  });
+});
+
+describe("GetCapacity", () => {
+  const capacityOf = async (request: object) =>
+    (await client.call(rpcs.getCapacity, request)).response?.availableCapacity;
+
+  test("is the pool's, with the same maximum for one volume", async () => {
+    const { response } = await client.call(rpcs.getCapacity, { parameters: { pool: "memory" } });
+    expect(response).toMatchObject({ availableCapacity: 64n * mebibyte, maximumVolumeSize: 64n * mebibyte });
+  });
+
+  test("is 0 on another node and in a pool that this node lacks", async () => {
+    const accessibleTopology = { segments: { "topology.csi.ublk.io/node": "node-b" } };
+    expect(await capacityOf({ accessibleTopology, parameters: { pool: "memory" } })).toBe(0n);
+    expect(await capacityOf({ parameters: { pool: "gold" } })).toBe(0n);
+  });
+
+  test("refuses a bad parameter", async () => {
+    const outcome = await client.call(rpcs.getCapacity, { parameters: { provisioning: "fat" } });
+    expect(outcome.code).toBe("INVALID_ARGUMENT");
+  });
+});
+
+test("NodeGetInfo has id, limit and topology", async () => {
+  expect((await client.call(rpcs.nodeGetInfo, {})).response).toEqual({
+    nodeId: "node-a",
+    maxVolumesPerNode: 7n,
+    accessibleTopology: { segments: { "topology.csi.ublk.io/node": "node-a" } },
+  });
+});
+
+describe("paths from outside", () => {
+  test.each([
+    ["relative", "some/path"],
+    ["with a way up", "/var/../etc"],
+    ["empty", ""],
+  ])("that are %s are invalid for staging, publishing and their opposites", async (_case, path) => {
+    const { volumeId } = await createVolume();
+    const volumeCapability = mountCapability;
+    const codes = await Promise.all([
+      client.call(rpcs.nodeStageVolume, { volumeId, stagingTargetPath: path, volumeCapability }),
+      client.call(rpcs.nodeUnstageVolume, { volumeId, stagingTargetPath: path }),
+      client.call(rpcs.nodePublishVolume, { volumeId, stagingTargetPath: "/s", targetPath: path, volumeCapability }),
+      client.call(rpcs.nodeUnpublishVolume, { volumeId, targetPath: path }),
+    ]);
+    expect(codes.map((outcome) => outcome.code)).toEqual(Array(4).fill("INVALID_ARGUMENT"));
+  });
+
+  test("may be as long as kubelet's", async () => {
+    const targetPath = `${workspace.path("targets")}/${"x".repeat(200)}`;
+    expect((await client.call(rpcs.nodeUnpublishVolume, { volumeId: "x", targetPath })).code).toBe("OK");
+  });
+});
+
+describe("a volume's whole life", () => {
+  test.each<[string, ProtoCapability]>([
+    ["mount", mountCapability],
+    ["block", blockCapability],
+  ])("through the socket, for %s access, each step done twice", async (_access, volumeCapability) => {
+    const { volumeId } = await createVolume("life", volumeCapability);
+    const stagingTargetPath = await workspace.makeDirectory("targets", "staging");
+    const targetPath = workspace.path("targets", "target");
+    const staged = { volumeId, stagingTargetPath, volumeCapability };
+    const steps = [
+      () => client.call(rpcs.nodeStageVolume, staged),
+      () => client.call(rpcs.nodePublishVolume, { ...staged, targetPath }),
+      () => client.call(rpcs.nodeGetVolumeStats, { volumeId, volumePath: targetPath }),
+      () => client.call(rpcs.nodeUnpublishVolume, { volumeId, targetPath }),
+      () => client.call(rpcs.nodeUnstageVolume, { volumeId, stagingTargetPath }),
+      () => client.call(rpcs.deleteVolume, { volumeId }),
+    ];
+    for (const step of steps.flatMap((each) => [each, each])) {
+      expect(await step()).toMatchObject({ code: "OK", message: "" });
+    }
+    expect(workspace.mounter.entries).toEqual([]);
+    expect(await workspace.blockDevices.list()).toEqual([]);
+    expect(workspace.pools.listVolumes()).toEqual([]);
+  });
+
+  test("a volume that is staged cannot be deleted", async () => {
+    const { volumeId } = await createVolume();
+    const stagingTargetPath = await workspace.makeDirectory("targets", "staging");
+    await client.call(rpcs.nodeStageVolume, { volumeId, stagingTargetPath, volumeCapability: mountCapability });
+    expect((await client.call(rpcs.deleteVolume, { volumeId })).code).toBe("FAILED_PRECONDITION");
+  });
+
+  test("publishing without a staging path is FAILED_PRECONDITION", async () => {
+    const { volumeId } = await createVolume();
+    const request = { volumeId, targetPath: "/target", volumeCapability: mountCapability };
+    expect((await client.call(rpcs.nodePublishVolume, request)).code).toBe("FAILED_PRECONDITION");
+  });
+});
+
+test("stats of a raw block volume have its size, of a mounted one bytes and inodes", async () => {
+  const { volumeId } = await createVolume("raw", blockCapability);
+  const staged = { volumeId, stagingTargetPath: workspace.path("targets"), volumeCapability: blockCapability };
+  const targetPath = workspace.path("targets", "raw");
+  await client.call(rpcs.nodeStageVolume, staged);
+  await client.call(rpcs.nodePublishVolume, { ...staged, targetPath });
+  const { response } = await client.call(rpcs.nodeGetVolumeStats, { volumeId, volumePath: targetPath });
+  expect(response?.usage).toEqual([{ unit: 1, total: 2n * mebibyte, used: 0n, available: 0n }]);
+});
