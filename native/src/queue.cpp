@@ -153,6 +153,9 @@ void Queue::serve() {
     if (waited < 0 && waited != -EINTR && waited != -EAGAIN && waited != -EBUSY) broken_ = true;
     for (const Completion& completion : ring_.take_completions()) handle(completion);
   }
+  // The commits of a drained queue's last requests are still only queued; unsent, the next server would do
+  // those requests again.
+  if (!broken_) ring_.submit_and_wait(0);
   if (!draining_) events_.on_ended();
 }
 
