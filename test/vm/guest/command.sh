@@ -43,6 +43,7 @@ run_command() {
   mkfifo /run/output
   cat /run/output > "$output_port" &
   relay=$!
+  echo "vm: the command starts" > /dev/kmsg
   touch "$results/started"
   "$guest/watchdog" "$timeout_s" "$results" > /run/output &
   (cd "$working_directory" && exec env -i "${environment[@]}" "${command[@]}") > /run/output 2>&1

@@ -34,6 +34,9 @@ DEFECTS = re.compile(
     re.VERBOSE,
 )
 
+# Written to the guest's kernel log by its init.
+COMMAND_STARTS = "vm: the command starts"
+
 # Lines that look like defects and are none. Each needs its reason.
 HARMLESS: tuple[tuple[re.Pattern[str], str], ...] = ()
 
@@ -55,7 +58,10 @@ class KernelLog:
         self._file.close()
 
     def tail(self, count: int) -> list[str]:
-        return self.path.read_text(errors="replace").splitlines()[-count:]
+        """The last lines, of the boot only when there is nothing later."""
+        lines = self.path.read_text(errors="replace").splitlines()
+        start = next((index for index, line in enumerate(lines) if COMMAND_STARTS in line), 0)
+        return lines[start:][-count:]
 
 
 def is_defect(line: str) -> bool:

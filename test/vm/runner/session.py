@@ -21,7 +21,7 @@ EXIT_KERNEL_DEFECT = 97
 EXIT_GUEST_ENDED = 98
 EXIT_TIMED_OUT = 124
 BOOTS = 2
-LOG_TAIL_LINES = 60
+LOG_TAIL_LINES = 200
 
 
 class Outcome(Enum):
@@ -80,7 +80,7 @@ def judge(options: Options, exchange: Exchange, log: KernelLog, outcome: Outcome
         say(f"kernel defect: {line}")
     if outcome is Outcome.FINISHED and not log.defects:
         return exit_code
-    report(options, log, outcome)
+    report(options, log, outcome, shown_by_guest=exchange.timed_out())
     if outcome is Outcome.TIMED_OUT:
         return EXIT_TIMED_OUT
     if log.defects:
@@ -89,11 +89,12 @@ def judge(options: Options, exchange: Exchange, log: KernelLog, outcome: Outcome
     return EXIT_NEVER_RAN if outcome is Outcome.NEVER_RAN else EXIT_GUEST_ENDED
 
 
-def report(options: Options, log: KernelLog, outcome: Outcome) -> None:
+def report(options: Options, log: KernelLog, outcome: Outcome, shown_by_guest: bool) -> None:
     if outcome is not Outcome.FINISHED:
         say(f"{outcome.value}: {' '.join(options.command)} (limit {options.timeout_s} s)")
-    say(f"last {LOG_TAIL_LINES} lines of the guest's kernel log:")
-    print("\n".join(log.tail(LOG_TAIL_LINES)), file=sys.stderr, flush=True)
+    if not shown_by_guest:
+        say("end of the guest's kernel log:")
+        print("\n".join(log.tail(LOG_TAIL_LINES)), file=sys.stderr, flush=True)
     kept = CACHE / f"vm/logs/{options.kernel}-{os.getpid()}.log"
     kept.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(log.path, kept)

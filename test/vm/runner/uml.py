@@ -31,7 +31,7 @@ class UmlGuest:
             f"uml_dir={self.exchange.path}/uml",
             "root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro",
             "con=null", f"con0=null,fd:{log_fd}", f"con1=null,fd:{output_fd}",
-            "loglevel=7",
+            "loglevel=7", "printk.time=1",
             *disks,
             f"init={REPOSITORY}/test/vm/guest/init",
             f"vm_exchange={self.exchange.path}",
