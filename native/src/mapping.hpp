@@ -9,7 +9,8 @@
 
 namespace ublk {
 
-// Owns one memory mapping.
+// Owns one memory mapping. A child of the host program does not inherit it: buffers the kernel reads and
+// writes must stay where they are, and a fork should not copy the page tables of a large image.
 class Mapping {
  public:
   Mapping() = default;
@@ -31,6 +32,7 @@ class Mapping {
     void* address = ::mmap(nullptr, length_bytes, protection, flags, fd, offset);
     if (address == MAP_FAILED) return -errno;
     reset();
+    ::madvise(address, length_bytes, MADV_DONTFORK);
     address_ = static_cast<std::byte*>(address);
     length_bytes_ = length_bytes;
     return 0;

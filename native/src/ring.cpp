@@ -27,6 +27,8 @@ int Ring::try_create(const RingOptions& options, uint32_t flags) {
     ring_.ring_fd = -1;
     return result;
   }
+  // A host program that forks, to run mkfs for instance, must not hand the rings to its children.
+  io_uring_ring_dontfork(&ring_);
   // Saves a descriptor look-up per system call. The registration belongs to the calling thread, so it only
   // serves rings that one thread uses; without it (before 5.18) everything works the same.
   if (options.single_issuer) io_uring_register_ring_fd(&ring_);
