@@ -37,8 +37,7 @@ export async function toUblkError(
 }
 
 function readFailure(cause: unknown): { errno: number | undefined; step: string; message: string } {
-  const step = (cause as { step?: unknown } | undefined)?.step;
-  const message = cause instanceof Error ? cause.message : String(cause);
+  const { step, message = String(cause) } = (cause ?? {}) as { step?: unknown; message?: string };
   return { errno: findErrno(cause), step: typeof step === "string" ? step : "", message };
 }
 
