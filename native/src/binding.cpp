@@ -1,8 +1,10 @@
 // The addon: six functions, described in src/ublk/addon.ts. Verbs that enter the kernel run on the control
 // thread and answer through a promise; the JavaScript thread never waits for the kernel, except at the very
 // end of the environment.
+#include <cstdlib>
 #include <future>
 #include <memory>
+#include <mutex>
 #include <set>
 #include <string>
 #include <utility>
@@ -174,8 +176,19 @@ Napi::Value read_stats(const Napi::CallbackInfo& info) {
   return from_counters(info.Env(), served->device->counters());
 }
 
-// The end of the environment, by return or process.exit(): devices nobody can recover are removed in order,
-// the others wait for their next server.
+// The environments that still may have devices. Never destroyed, for it is used while other statics are.
+struct LiveEnvironments {
+  std::mutex mutex;
+  std::set<Environment*> members;
+};
+
+LiveEnvironments& live_environments() {
+  static auto* const live = new LiveEnvironments;
+  return *live;
+}
+
+// The end of the environment: devices nobody can recover are removed in order, the others wait for their next
+// server.
 void close_all(Environment* environment) {
   environment->thread.post([environment] {
     for (const Handle& served : environment->served) {
@@ -187,11 +200,31 @@ void close_all(Environment* environment) {
   environment->thread.stop();
 }
 
+void end_environment(Environment* environment) {
+  LiveEnvironments& live = live_environments();
+  const std::lock_guard lock(live.mutex);
+  if (live.members.erase(environment) > 0) close_all(environment);
+}
+
+// process.exit() and an uncaught exception skip the clean-up hooks of the main environment, but not exit(3).
+void end_all_environments() {
+  while (!live_environments().members.empty()) end_environment(*live_environments().members.begin());
+}
+
+void register_environment(Environment* environment) {
+  static const int registered = std::atexit(end_all_environments);
+  (void)registered;
+  LiveEnvironments& live = live_environments();
+  const std::lock_guard lock(live.mutex);
+  live.members.insert(environment);
+}
+
 Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   auto* environment = new Environment;
   env.SetInstanceData<Environment>(environment);
   environment->thread.start();
-  env.AddCleanupHook([](Environment* state) { close_all(state); }, environment);
+  register_environment(environment);
+  env.AddCleanupHook(end_environment, environment);
   exports.Set("readFeatures", Napi::Function::New(env, read_features));
   exports.Set("openDevice", Napi::Function::New(env, open_device));
   exports.Set("closeDevice", Napi::Function::New(env, close_device));
