@@ -1,0 +1,102 @@
+import { mkdtemp, open, readFile, rm, truncate, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
+import { CommandError } from "../system/command.js";
+import { rejectionOf, runRealCommand } from "../testing/workspace.js";
+import { LinuxFilesystems } from "./filesystems.js";
+
+// blkid and mkfs take a plain file for a device, so these tests use the real programs.
+const filesystems = new LinuxFilesystems(runRealCommand);
+let directory: string;
+let device: string;
+
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), "ublk-csi-test-"));
+  device = join(directory, "device");
+  await writeFile(device, "");
+  await truncate(device, 16 * 1024 * 1024);
+});
+
+afterEach(() => rm(directory, { recursive: true }));
+
+async function writeAt(offset: number, bytes: Buffer): Promise<void> {
+  const file = await open(device, "r+");
+  await file.write(bytes, 0, bytes.length, offset);
+  await file.close();
+}
+
+describe("looking at a device", () => {
+  test("a blank one holds nothing", async () => {
+    expect(await filesystems.probe(device)).toBeUndefined();
+  });
+
+  test("finds the file system that was made, and the device is formatted once only", async () => {
+    await filesystems.format(device, "ext4", { discard: false });
+    expect(await filesystems.probe(device)).toBe("ext4");
+  });
+
+  test("finds what is not a file system", async () => {
+    await writeAt(0, Buffer.from("LUKS\xba\xbe\x00\x01", "latin1"));
+    expect(await filesystems.probe(device)).toBe("crypto_LUKS");
+  });
+
+  test("finds a partition table", async () => {
+    const bootRecord = Buffer.alloc(512);
+    bootRecord[450] = 0x83; // the first partition's type, then where it starts and its length in sectors
+    bootRecord.writeUInt32LE(2048, 454);
+    bootRecord.writeUInt32LE(1000, 458);
+    bootRecord.writeUInt16LE(0xaa55, 510);
+    await writeAt(0, bootRecord);
+    expect(await filesystems.probe(device)).toBe("a dos partition table");
+  });
+
+  test("a device that cannot be read is an error, and not blank", async () => {
+    const error = await rejectionOf(filesystems.probe(join(directory, "missing")));
+    expect(error).toMatchObject({ code: "internal", message: /cannot read .*missing/ });
+  });
+
+  test.each([
+    ["says nothing but complains", { exitCode: 2, stderr: "blkid: error: input/output error" }],
+    ["says nothing but prints", { exitCode: 2, stdout: "MYSTERY=1" }],
+    ["fails", { exitCode: 4 }],
+  ])("when blkid %s, that is an error, and not blank", async (_case, details) => {
+    const failing = new LinuxFilesystems(() => Promise.reject(new CommandError("blkid", "failed", details)));
+    expect(await rejectionOf(failing.probe(device))).toBeInstanceOf(CommandError);
+  });
+
+  test("signatures of two kinds are data", async () => {
+    const ambivalent = new CommandError("blkid", "exit code 8", { exitCode: 8 });
+    expect(await new LinuxFilesystems(() => Promise.reject(ambivalent)).probe(device)).toBe(
+      "signatures of more than one kind",
+    );
+  });
+});
+
+describe("making a file system", () => {
+  const commandsFor = async (fsType: "ext4" | "xfs", discard: boolean) => {
+    const commands: string[] = [];
+    const recording = new LinuxFilesystems(async (program, args) => {
+      commands.push([program, ...args].join(" "));
+      return { stdout: "", stderr: "" };
+    });
+    await recording.format("/dev/ublkb0", fsType, { discard });
+    return commands;
+  };
+
+  test.each([
+    ["ext4", false, "mkfs.ext4 -q -m 0 -E nodiscard /dev/ublkb0"],
+    ["ext4", true, "mkfs.ext4 -q -m 0 -E discard /dev/ublkb0"],
+    ["xfs", false, "mkfs.xfs -q -K /dev/ublkb0"],
+    ["xfs", true, "mkfs.xfs -q /dev/ublkb0"],
+  ] as const)("%s with discard %s runs: %s", async (fsType, discard, command) => {
+    expect(await commandsFor(fsType, discard)).toEqual([command]);
+  });
+
+  test("that fails keeps mkfs' own words", async () => {
+    await truncate(device, 1024);
+    const error = await rejectionOf(filesystems.format(device, "ext4", { discard: false }));
+    expect(error.message).toMatch(/^mkfs\.ext4 -q .*: exit code 1: .*/s);
+    expect((await readFile(device)).length).toBe(1024);
+  });
+});

@@ -1,0 +1,229 @@
+import { writeFile } from "node:fs/promises";
+import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
+import { BlockDeviceError } from "../engine/block-devices.js";
+import type { MountCapability, Volume, VolumeCapability } from "../pools/volume.js";
+import type { MountEntry } from "../system/mountinfo.js";
+import { blockCapability, mebibyte, mountCapability, rejectionOf, Workspace } from "../testing/workspace.js";
+import { VolumeStager } from "./volume-stager.js";
+
+let workspace: Workspace;
+let stager: VolumeStager;
+let stagingPath: string;
+
+beforeEach(async () => {
+  workspace = await Workspace.create();
+  stager = new VolumeStager(workspace);
+  stagingPath = await workspace.makeDirectory("targets", "staging");
+});
+
+afterEach(() => workspace.remove());
+
+const readerOnly = { ...mountCapability, accessMode: "SINGLE_NODE_READER_ONLY" } as MountCapability;
+
+function create(
+  capability: VolumeCapability = mountCapability,
+  parameters: Record<string, string> = {},
+): Promise<Volume> {
+  const range = { requiredBytes: 2n * mebibyte };
+  return workspace.provisioner.create({ name: "data", range, capabilities: [capability], parameters });
+}
+
+const stage = ({ id }: Volume, capability: VolumeCapability = mountCapability) =>
+  stager.stage({ volumeId: id, stagingPath, capability });
+
+const foreignMount = (mountPoint: string): MountEntry => ({
+  deviceNumber: "8:1",
+  root: "/",
+  mountPoint,
+  options: ["rw"],
+  fsType: "ext4",
+  source: "/dev/sda1",
+});
+
+describe("staging a file system", () => {
+  test("formats the blank device without discard when thick, and mounts it with the flags", async () => {
+    await stage(await create(), { ...mountCapability, mountFlags: ["noatime"] } as MountCapability);
+    const path = workspace.path("devices", "ublkb0");
+    expect(workspace.filesystems.formats).toEqual([{ devicePath: path, fsType: "ext4", discard: false }]);
+    expect(workspace.mounter.entries).toMatchObject([
+      { mountPoint: stagingPath, source: path, options: ["rw", "noatime"], fsType: "ext4" },
+    ]);
+  });
+
+  test("asks for a device of the volume's image, size, blocks and discard", async () => {
+    const parameters = {
+      provisioning: "thin",
+      logicalBlockSize: "4096",
+      queues: "2",
+      queueDepth: "64",
+      pool: "memory",
+    };
+    const { id } = await create(mountCapability, parameters);
+    await stage(workspace.pools.getVolume(id));
+    expect(workspace.blockDevices.specs.get(id)).toEqual({
+      volumeId: id,
+      image: { kind: "memory", path: workspace.path("memory", "memory", "volumes", id, "image") },
+      sizeBytes: 2n * mebibyte,
+      readOnly: false,
+      logicalBlockSizeBytes: 4096,
+      discard: true,
+      queueCount: 2,
+      queueDepth: 64,
+    });
+    expect(workspace.filesystems.formats).toMatchObject([{ discard: true }]);
+  });
+
+  test("again changes nothing", async () => {
+    const volume = await create();
+    await stage(volume);
+    await stage(volume);
+    expect(workspace.filesystems.formats).toHaveLength(1);
+    expect(workspace.mounter.entries).toHaveLength(1);
+  });
+
+  test("mounts what is there without formatting", async () => {
+    const volume = await create();
+    workspace.filesystems.contents.set(workspace.path("devices", "ublkb0"), "ext4");
+    await stage(volume);
+    expect(workspace.filesystems.formats).toEqual([]);
+  });
+
+  test("takes the type that the volume was made for when the caller names none, and ext4 when nobody does", async () => {
+    const { fsType: _, ...untyped } = mountCapability as MountCapability;
+    await stage(await create(untyped), untyped);
+    expect(workspace.filesystems.formats).toMatchObject([{ fsType: "ext4" }]);
+  });
+
+  test.each(["xfs", "crypto_LUKS", "a dos partition table", "signatures of more than one kind"])(
+    "never formats a device that holds %s, and lets go of it",
+    async (content) => {
+      const volume = await create();
+      workspace.filesystems.contents.set(workspace.path("devices", "ublkb0"), content);
+      const error = await rejectionOf(stage(volume));
+      expect(error).toMatchObject({ code: "refused", message: expect.stringContaining(`holds ${content}`) });
+      expect(workspace.filesystems.formats).toEqual([]);
+      expect(await workspace.blockDevices.list()).toEqual([]);
+    },
+  );
+
+  test("for reading only mounts read-only from a writable device, which may replay its journal", async () => {
+    const volume = await create();
+    await stage(volume, readerOnly);
+    expect(workspace.mounter.entries).toMatchObject([{ options: ["ro"] }]);
+    expect(workspace.blockDevices.specs.get(volume.id)?.readOnly).toBe(false);
+  });
+
+  test("again with other access is a conflict", async () => {
+    const volume = await create();
+    await stage(volume);
+    const error = await rejectionOf(stage(volume, readerOnly));
+    expect(error).toMatchObject({
+      code: "conflict",
+      message: /staged as ext4, writable, asked for is ext4, read-only/,
+    });
+  });
+
+  test("where something else is mounted is refused, and leaves that mount", async () => {
+    workspace.mounter.entries.push(foreignMount(stagingPath));
+    const error = await rejectionOf(stage(await create()));
+    expect(error).toMatchObject({ code: "refused", message: /has a mount of \/dev\/sda1 \(8:1\), not of .*ublkb0/ });
+    expect(workspace.mounter.entries).toHaveLength(1);
+  });
+
+  test("over files is refused, because the mount would hide them", async () => {
+    await writeFile(`${stagingPath}/file`, "data");
+    expect(await rejectionOf(stage(await create()))).toMatchObject({ code: "refused", message: /is not empty/ });
+  });
+
+  test("that fails to mount lets go of the device it made, and works when asked again", async () => {
+    const volume = await create();
+    workspace.mounter.failure = new Error("mount: exit code 32: wrong fs type");
+    expect((await rejectionOf(stage(volume))).message).toContain("wrong fs type");
+    expect(await workspace.blockDevices.list()).toEqual([]);
+    await stage(volume);
+  });
+
+  test("that fails keeps a device which was there before", async () => {
+    const volume = await create();
+    await stage(volume);
+    workspace.mounter.entries.length = 0;
+    workspace.mounter.failure = new Error("mount failed");
+    await rejectionOf(stage(volume));
+    expect(await workspace.blockDevices.list()).toHaveLength(1);
+  });
+
+  test("of a volume made for block access is refused, because raw data looks blank", async () => {
+    const error = await rejectionOf(stage(await create(blockCapability)));
+    expect(error).toMatchObject({ code: "refused", message: /made for block access, not for a file system/ });
+    expect(workspace.blockDevices.calls).toEqual([]);
+  });
+});
+
+describe("staging for block access", () => {
+  test("makes the device and no mount", async () => {
+    await stage(await create(blockCapability), blockCapability);
+    expect(await workspace.blockDevices.list()).toHaveLength(1);
+    expect(workspace.mounter.entries).toEqual([]);
+  });
+
+  test("for reading only makes the device itself read-only; with other access later it is a mismatch", async () => {
+    const volume = await create(blockCapability);
+    await stage(volume, { ...blockCapability, accessMode: "SINGLE_NODE_READER_ONLY" });
+    expect(workspace.blockDevices.specs.get(volume.id)?.readOnly).toBe(true);
+    expect(await rejectionOf(stage(volume, blockCapability))).toMatchObject({ code: "spec_mismatch" });
+  });
+});
+
+test("staging passes on what the engine says", async () => {
+  const volume = await create();
+  workspace.blockDevices.failure = new BlockDeviceError("image_missing", "the image is gone");
+  expect(await rejectionOf(stage(volume))).toMatchObject({ code: "image_missing", message: "the image is gone" });
+});
+
+describe("unstaging", () => {
+  test("unmounts and removes the device, however often", async () => {
+    const volume = await create();
+    await stage(volume);
+    for (let round = 0; round < 2; round++) await stager.unstage(volume.id, stagingPath);
+    expect(workspace.mounter.entries).toEqual([]);
+    expect(await workspace.blockDevices.list()).toEqual([]);
+  });
+
+  test.each(["unknown-volume", "Not/Ours"])("an unknown volume (%s) is a success", async (id) => {
+    await stager.unstage(id, stagingPath);
+  });
+
+  test("a volume that is still published is refused, and stays staged", async () => {
+    const volume = await create();
+    await stage(volume);
+    const target = await workspace.makeDirectory("targets", "pod");
+    await workspace.mounter.bind({ source: stagingPath, target, readOnly: false });
+    const error = await rejectionOf(stager.unstage(volume.id, stagingPath));
+    expect(error).toMatchObject({ code: "refused", message: expect.stringContaining(`still published at ${target}`) });
+    expect(workspace.mounter.entries).toHaveLength(2);
+  });
+
+  test("a busy mount is refused with the reason, and keeps its device", async () => {
+    const volume = await create();
+    await stage(volume);
+    workspace.mounter.busyTargets.add(stagingPath);
+    const error = await rejectionOf(stager.unstage(volume.id, stagingPath));
+    expect(error).toMatchObject({ code: "refused", message: /is it in use\?.*target is busy/ });
+    expect(await workspace.blockDevices.list()).toHaveLength(1);
+  });
+
+  test("never unmounts what is not a ublk device's", async () => {
+    workspace.mounter.entries.push(foreignMount(stagingPath));
+    expect(await rejectionOf(stager.unstage("unknown-volume", stagingPath))).toMatchObject({ code: "refused" });
+    expect(workspace.mounter.entries).toHaveLength(1);
+  });
+
+  test("clears away a mount whose device is gone", async () => {
+    const volume = await create();
+    await stage(volume);
+    workspace.blockDevices.isInUse = () => false;
+    await workspace.blockDevices.detach(volume.id);
+    await stager.unstage(volume.id, stagingPath);
+    expect(workspace.mounter.entries).toEqual([]);
+  });
+});
