@@ -39,7 +39,10 @@ function createProgram(parts: ProgramParts, setExitCode: (code: number) => void)
     .configureOutput({ writeErr: writeOut })
     .showSuggestionAfterError(false)
     .exitOverride();
-  program.action(() => program.error("a command is missing: give node"));
+  program.allowExcessArguments().action(() => {
+    const [given] = program.args;
+    program.error(given === undefined ? "a command is missing: give node" : `unknown command '${given}'`);
+  });
   const pools: NodeFlags["pools"] = [];
   const addPool = (flag: "--pool" | "--memory-pool") => (text: string) => void pools.push({ flag, text });
   program

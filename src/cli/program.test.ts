@@ -1,0 +1,96 @@
+import { describe, expect, test } from "@jest/globals";
+import type { Environment, NodeConfig } from "../config.js";
+import { runProgram } from "./program.js";
+
+interface Result {
+  exitCode: number;
+  errors: string[];
+  config: NodeConfig | undefined;
+}
+
+const noEnvironment: Environment = { endpoint: undefined, nodeId: undefined };
+
+async function run(line: string, environment = noEnvironment): Promise<Result> {
+  const errors: string[] = [];
+  let config: NodeConfig | undefined;
+  const exitCode = await runProgram(line.split(" ").filter(Boolean), {
+    version: "1.2.3",
+    environment,
+    writeError: (text) => void errors.push(text),
+    runNode: async (given) => {
+      config = given;
+      return 0;
+    },
+  });
+  return { exitCode, errors, config };
+}
+
+const base = "node --endpoint unix:///run/csi.sock --node-id node-a";
+
+describe("ublk-csi node", () => {
+  test("understands every flag, and keeps the order of the pools", async () => {
+    const flags = "--memory-pool scratch=1Gi --pool disk=/mnt/disk/ --memory-pool more=1G --state-dir /state";
+    const { exitCode, config } = await run(`${base} ${flags} --driver-name a.example --log-level debug`);
+    expect(exitCode).toBe(0);
+    expect(config).toEqual({
+      socketPath: "/run/csi.sock",
+      nodeId: "node-a",
+      stateDir: "/state",
+      driverName: "a.example",
+      logLevel: "debug",
+      pools: [
+        { kind: "memory", name: "scratch", budgetBytes: 1073741824n },
+        { kind: "file", name: "disk", directory: "/mnt/disk" },
+        { kind: "memory", name: "more", budgetBytes: 1000000000n },
+      ],
+    });
+  });
+
+  test("takes endpoint and node id from the environment, flags first", async () => {
+    const environment = { endpoint: "unix:/env.sock", nodeId: "from-env" };
+    expect((await run("node --pool a=/a", environment)).config).toMatchObject({
+      socketPath: "/env.sock",
+      nodeId: "from-env",
+      stateDir: "/var/lib/ublk-csi",
+      driverName: "csi.ublk.io",
+      logLevel: "info",
+    });
+    expect((await run(`${base} --pool a=/a`, environment)).config?.nodeId).toBe("node-a");
+  });
+
+  test.each([
+    ["node --node-id a --pool a=/a", "--endpoint is required: give the flag, or set CSI_ENDPOINT"],
+    ["node --endpoint unix:///a --pool a=/a", "--node-id is required: give the flag, or set NODE_ID"],
+    ["node --endpoint tcp://1.2.3.4:5 --node-id a --pool a=/a", '--endpoint "tcp://1.2.3.4:5" must be unix://'],
+    ["node --endpoint csi.sock --node-id a --pool a=/a", '--endpoint "csi.sock" must be unix://'],
+    [`node --endpoint unix:///${"x".repeat(120)} --node-id a --pool a=/a`, "path has 121 bytes, sockets take 107"],
+    ["node --endpoint unix:///a --node-id -a --pool a=/a", '--node-id "-a" must be 1 to 63'],
+    ["node --endpoint unix:///a --node-id a/b --pool a=/a", '--node-id "a/b" must be 1 to 63'],
+    [base, "at least one --pool NAME=DIR or --memory-pool NAME=BYTES is required"],
+    [`${base} --pool a`, '--pool "a" must be NAME=VALUE, such as --pool fast=/var/lib/fast'],
+    [`${base} --pool =/a`, '--pool "=/a" must be NAME=VALUE'],
+    [`${base} --pool a=b`, '--pool a "b" must be an absolute path below /'],
+    [`${base} --pool a=/`, '--pool a "/" must be an absolute path below /'],
+    [`${base} --pool ../x=/a`, '--pool "../x=/a": the name "../x" must be 1 to 63'],
+    [`${base} --pool a=/a --memory-pool a=1Gi`, 'pool name "a" is given twice'],
+    [`${base} --memory-pool a=1Zi`, '--memory-pool a size "1Zi" must be a whole number of bytes'],
+    [`${base} --memory-pool a=-1`, '--memory-pool a size "-1" must be a whole number of bytes'],
+    [`${base} --memory-pool a=0`, '--memory-pool a size "0" must be from 1Mi to 1024Ti'],
+    [`${base} --memory-pool a=999999999Ti`, '--memory-pool a size "999999999Ti" must be from 1Mi to 1024Ti'],
+    [`${base} --pool a=/a --state-dir state`, '--state-dir "state" must be an absolute path'],
+    [`${base} --pool a=/a --driver-name ublk.csi.v1`, '--driver-name "ublk.csi.v1" must be 2 to 54'],
+    [`${base} --pool a=/a --log-level loud`, '--log-level "loud" must be one of trace, debug'],
+    [`${base} --pool a=/a --bogus`, "unknown option '--bogus' (see --help)"],
+    [`${base} --pool`, "argument missing (see --help)"],
+    [`${base} --pool a=/a extra`, "too many arguments"],
+    ["bogus", "unknown command 'bogus'"],
+    ["", "a command is missing"],
+  ])("%s: one line and exit code 2", async (line, message) => {
+    const { exitCode, errors, config } = await run(line);
+    expect(exitCode).toBe(2);
+    expect(config).toBeUndefined();
+    expect(errors).toHaveLength(1);
+    expect(errors[0]).toMatch(/^ublk-csi: [^\n]+$/);
+    expect(errors[0]).toContain(message);
+  });
+});

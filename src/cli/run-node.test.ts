@@ -1,0 +1,135 @@
+import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { afterEach, beforeEach, describe, expect, jest, test } from "@jest/globals";
+import type { NodeConfig } from "../config.js";
+import { acquireFileLock } from "../system/file-lock.js";
+import { RpcClient, rpcs } from "../testing/rpc-client.js";
+import { directoriesAsMemory, Workspace } from "../testing/workspace.js";
+import { type NodeParts, runNode } from "./run-node.js";
+
+let workspace: Workspace;
+let config: NodeConfig;
+let parts: NodeParts;
+let errorText: string;
+
+beforeEach(async () => {
+  workspace = await Workspace.create();
+  config = {
+    socketPath: workspace.path("run", "csi.sock"),
+    nodeId: "node-a",
+    stateDir: workspace.path("state"),
+    driverName: "csi.ublk.io",
+    logLevel: "info",
+    pools: [{ kind: "file", name: "disk", directory: workspace.path("disk") }],
+  };
+  const { mounter, filesystems, runCommand, logger, blockDevices } = workspace;
+  parts = {
+    version: "1.2.3",
+    checkKernel: async () => undefined,
+    createBlockDevices: () => blockDevices,
+    mounter,
+    filesystems,
+    memoryFilesystems: directoriesAsMemory,
+    runCommand,
+    logger,
+  };
+  errorText = "";
+  jest.spyOn(process.stderr, "write").mockImplementation((text) => {
+    errorText += String(text);
+    return true;
+  });
+});
+
+afterEach(async () => {
+  jest.restoreAllMocks();
+  await workspace.remove();
+});
+
+/** Runs the node until it serves, does the work, and stops it; returns the exit code. */
+async function runWhile(work: (client: RpcClient) => Promise<void>): Promise<number> {
+  const stop = new AbortController();
+  const running = runNode(config, parts, stop.signal);
+  const client = new RpcClient(config.socketPath);
+  await waitUntilServing(client);
+  await work(client).finally(() => client.close());
+  stop.abort();
+  return await running;
+}
+
+async function waitUntilServing(client: RpcClient): Promise<void> {
+  const deadline = Date.now() + 10_000;
+  while ((await client.call(rpcs.probe, {}, { deadlineMs: 1_000 })).code !== "OK") {
+    if (Date.now() > deadline) throw new Error(`not serving after 10 s: ${errorText}`);
+  }
+}
+
+const startOnly = () => runNode(config, parts, AbortSignal.abort());
+
+describe("a run of the node", () => {
+  test("serves, stops in order and leaves no socket and no lock", async () => {
+    const exitCode = await runWhile(async (client) => {
+      expect((await client.call(rpcs.nodeGetInfo, {})).response?.nodeId).toBe("node-a");
+    });
+    expect(exitCode).toBe(0);
+    expect(errorText).toBe("");
+    expect(await readdir(workspace.path("run"))).toEqual([]);
+    expect(workspace.blockDevices.calls).toEqual(["close"]);
+    await (await acquireFileLock(`${config.stateDir}/lock`, { what: "it", waitSeconds: 0 })).release();
+  });
+
+  test("adopts before it serves, and keeps an orphan image that a device serves", async () => {
+    await workspace.makeDirectory("disk", "volumes", "served");
+    await workspace.makeDirectory("disk", "volumes", "unserved");
+    const device = { volumeId: "served", deviceId: 0, path: "/dev/ublkb0", sizeBytes: 1n, readOnly: false } as const;
+    workspace.blockDevices.list = async () => [{ ...device, state: "live" }];
+    workspace.blockDevices.adopt = async () => {
+      expect(await readdir(workspace.directory)).not.toContain("run");
+      return { entries: [{ volumeId: "served", action: "adopted", reason: "it was live" }] };
+    };
+    await runWhile(async () => undefined);
+    expect(await readdir(workspace.path("disk", "volumes"))).toEqual(["served"]);
+  });
+});
+
+describe("a start that cannot be", () => {
+  test("on a kernel without ublk says what is missing and touches nothing", async () => {
+    parts.checkKernel = async () => {
+      throw new Error("no ublk in kernel 5.10.0: it needs 6.0 or newer");
+    };
+    expect(await startOnly()).toBe(1);
+    expect(errorText).toBe("ublk-csi: no ublk in kernel 5.10.0: it needs 6.0 or newer\n");
+    expect(await readdir(workspace.directory)).not.toContain("state");
+  });
+
+  test("with a state directory in use names the holder", async () => {
+    await mkdir(config.stateDir);
+    const lock = await acquireFileLock(`${config.stateDir}/lock`, { what: "it" });
+    expect(await startOnly()).toBe(1);
+    await lock.release();
+    expect(errorText).toBe(
+      `ublk-csi: state directory ${config.stateDir} is in use by process ${process.pid}: stop it, or choose another\n`,
+    );
+  }, 15_000);
+
+  test("with a pool in use by a driver with another state directory is refused", async () => {
+    const lock = await acquireFileLock(workspace.path("disk", "lock"), { what: "it" });
+    expect(await startOnly()).toBe(1);
+    await lock.release();
+    expect(errorText).toMatch(/pool .*disk is in use by process/);
+  }, 15_000);
+
+  test("with a missing pool leaves no lock behind", async () => {
+    await rm(workspace.path("disk"), { recursive: true });
+    expect(await startOnly()).toBe(1);
+    expect(errorText).toMatch(/^ublk-csi: pool disk: directory .* does not exist: [^\n]+\n$/);
+    await (await acquireFileLock(`${config.stateDir}/lock`, { what: "it", waitSeconds: 0 })).release();
+  });
+
+  test("because the endpoint is a file keeps the file", async () => {
+    config.socketPath = workspace.path("file");
+    await writeFile(config.socketPath, "precious");
+    expect(await startOnly()).toBe(1);
+    expect(errorText).toContain("exists and is not a socket");
+    expect(await readFile(config.socketPath, "utf8")).toBe("precious");
+    expect(workspace.blockDevices.calls).toEqual(["close"]);
+  });
+});

@@ -1,0 +1,57 @@
+import { execFileSync } from "node:child_process";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, test } from "@jest/globals";
+import { createGate } from "../testing/gate.js";
+import { rejectionOf } from "../testing/workspace.js";
+import { acquireFileLock } from "./file-lock.js";
+
+let directory: string;
+let path: string;
+const what = "state directory /state";
+
+beforeEach(async () => {
+  directory = await mkdtemp("/tmp/ublk-csi-test-");
+  path = join(directory, "lock");
+});
+
+afterEach(() => rm(directory, { recursive: true }));
+
+test("a second holder is refused, and told who has it", async () => {
+  const lock = await acquireFileLock(path, { what });
+  const error = await rejectionOf(acquireFileLock(path, { what, waitSeconds: 0 }));
+  expect(error.message).toBe(`${what} is in use by process ${process.pid}: stop it, or choose another`);
+  await lock.release();
+});
+
+test("after the release the next one has it", async () => {
+  await (await acquireFileLock(path, { what })).release();
+  await (await acquireFileLock(path, { what, waitSeconds: 0 })).release();
+  expect(await readFile(path, "utf8")).toBe(`${process.pid}\n`);
+});
+
+test("waits for a predecessor which is about to let go", async () => {
+  const first = await acquireFileLock(path, { what });
+  const second = acquireFileLock(path, { what, waitSeconds: 20 });
+  await first.release();
+  await (await second).release();
+});
+
+test("a lock that cannot be taken at all says so", async () => {
+  const missing = join(directory, "missing", "lock");
+  expect((await rejectionOf(acquireFileLock(missing, { what }))).message).toMatch(
+    /cannot lock state directory .*writable/,
+  );
+});
+
+test("losing the holder is noticed", async () => {
+  const lost = createGate();
+  const lock = await acquireFileLock(path, { what, onLost: lost.open });
+  const pids = execFileSync("sh", [
+    "-c",
+    `for p in /proc/[0-9]*; do ls -l $p/fd 2>/dev/null | grep -q "${path}$" && echo \${p#/proc/}; done; true`,
+  ]);
+  process.kill(Number(pids.toString().trim().split("\n")[0]), "SIGKILL");
+  await lost.opened;
+  await lock.release();
+});
