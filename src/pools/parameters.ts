@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { DriverError } from "../errors.js";
-import type { VolumeParameters } from "./volume.js";
+import { type FsType, fsTypes, type VolumeParameters } from "./volume.js";
 
 /** Keys that Kubernetes' own sidecars add for information, for example the names of PVC and PV. */
 const informationPrefix = "csi.storage.k8s.io/";
@@ -42,6 +42,15 @@ export function parseVolumeParameters(parameters: Readonly<Record<string, string
     queueCount: parseParameter("queues", given),
     queueDepth: parseParameter("queueDepth", given),
   };
+}
+
+/** The file system type that a StorageClass names, for capabilities that leave it open. */
+export function parseFsTypeParameter(parameters: Readonly<Record<string, string>>): FsType | undefined {
+  const name = `${informationPrefix}fstype`;
+  const value = parameters[name];
+  const known = fsTypes.find((fsType) => fsType === value);
+  if (known !== undefined || value === undefined) return known;
+  throw new DriverError("invalid", `parameter ${name} is "${value}", allowed is one of: ${fsTypes.join(", ")}`);
 }
 
 type ParameterName = keyof typeof parameterTable;

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { BlockDeviceError } from "../engine/block-devices.js";
 import { blockCapability, mebibyte, mountCapability, rejectionOf, Workspace } from "../testing/workspace.js";
-import type { VolumeCapability } from "./volume.js";
+import type { MountCapability, VolumeCapability } from "./volume.js";
 import type { CreateRequest } from "./volume-provisioner.js";
 
 let workspace: Workspace;
@@ -44,6 +44,27 @@ describe("creating a volume again", () => {
     await workspace.provisioner.create(request);
     const error = await rejectionOf(workspace.provisioner.create({ ...request, ...change }));
     expect(error).toMatchObject({ code: "conflict", message: expect.stringContaining(text) });
+  });
+});
+
+describe("the file system type of a StorageClass", () => {
+  const { fsType: _, ...untyped } = mountCapability as MountCapability;
+  const create = (fsType: string, capability: VolumeCapability = untyped) => {
+    const parameters = { "csi.storage.k8s.io/fstype": fsType };
+    return workspace.provisioner.create({ ...request, range: undefined, capabilities: [capability], parameters });
+  };
+
+  test("is the volume's when the capability leaves it open", async () => {
+    const parameters = { pool: "disk", provisioning: "thin", "csi.storage.k8s.io/fstype": "xfs" };
+    const range = { requiredBytes: mebibyte };
+    const volume = await workspace.provisioner.create({ name: "xfs", range, capabilities: [untyped], parameters });
+    expect(volume.capabilities).toMatchObject([{ fsType: "xfs" }]);
+    expect(volume.sizeBytes).toBe(300n * mebibyte);
+  });
+
+  test("that is unknown is refused with what is allowed", async () => {
+    const message = 'parameter csi.storage.k8s.io/fstype is "ntfs", allowed is one of: ext4, xfs';
+    expect(await rejectionOf(create("ntfs"))).toMatchObject({ code: "invalid", message });
   });
 });
 

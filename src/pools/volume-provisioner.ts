@@ -2,10 +2,10 @@ import type { BlockDevices } from "../engine/block-devices.js";
 import { DriverError } from "../errors.js";
 import { type CapacityRange, chooseSizeBytes, isInRange } from "./capacity-range.js";
 import { detachDevice } from "./detach.js";
-import { parseVolumeParameters } from "./parameters.js";
+import { parseFsTypeParameter, parseVolumeParameters } from "./parameters.js";
 import type { Pool } from "./pool.js";
 import type { Pools } from "./pools.js";
-import type { Volume, VolumeCapability, VolumeParameters } from "./volume.js";
+import type { FsType, Volume, VolumeCapability, VolumeParameters } from "./volume.js";
 import { createVolumeId } from "./volume-id.js";
 
 export interface CreateRequest {
@@ -29,10 +29,12 @@ export class VolumeProvisioner {
   async create(request: CreateRequest): Promise<Volume> {
     const parameters = parseVolumeParameters(request.parameters);
     const pool = this.choosePool(parameters);
-    const { capabilities } = request;
+    const capabilities = withFsType(request.capabilities, parseFsTypeParameter(request.parameters));
     const sizeBytes = chooseSizeBytes(request.range, { ...parameters, capabilities });
     const existing = this.pools.findVolumeByName(request.name);
-    if (existing !== undefined) return assertSameRequest(existing, request, { ...parameters, pool: pool.name });
+    if (existing !== undefined) {
+      return assertSameRequest(existing, { ...request, capabilities }, { ...parameters, pool: pool.name });
+    }
     const volume: Volume = {
       id: createVolumeId(),
       name: request.name,
@@ -70,6 +72,12 @@ export class VolumeProvisioner {
       `parameter pool is "${parameters.pool}", allowed on this node is one of: ${allowed}`,
     );
   }
+}
+
+function withFsType(capabilities: readonly VolumeCapability[], fsType: FsType | undefined): VolumeCapability[] {
+  return capabilities.map((capability) =>
+    capability.accessType === "mount" ? { ...capability, fsType: capability.fsType ?? fsType } : capability,
+  );
 }
 
 function assertSameRequest(existing: Volume, request: CreateRequest, parameters: VolumeParameters): Volume {
