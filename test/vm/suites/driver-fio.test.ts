@@ -67,7 +67,7 @@ describe("fio with crc32c verification, O_DIRECT and buffered", () => {
       await volume.start();
       const device = `/dev/ublkb${await volume.findDeviceId()}`;
       expect(await readBlockAttribute(device, "queue/logical_block_size")).toBe(String(blockBytes));
-      expect(await readBlockAttribute(device, "queue/nr_requests")).toBe(String(queueDepth));
+      expect(await readBlockAttribute(device, "mq/0/nr_tags")).toBe(String(queueDepth));
       const results = await runFio(jobsFor(volume.targetPath, blockBytes));
       expect(results.map(({ name }) => name)).toEqual(["direct", "buffered"]);
       for (const { readIos, writeIos } of results) {

@@ -43,7 +43,7 @@ function readMountLines(): string[] {
   return readMounts().map(({ source, mountPoint, fsType }) => `${source} on ${mountPoint} type ${fsType}`);
 }
 
-/** Whoever has a ublk node open: engines, and readers and writers of their devices. */
+/** Whoever has a device open: engines, and readers and writers. The control node is anyone's to keep. */
 async function readUblkProcesses(): Promise<string[]> {
   const ids = (await readdir("/proc")).filter((name) => /^\d+$/.test(name));
   const users = await Promise.all(ids.map(async (id) => ((await holdsUblk(id)) ? [`process ${id}`] : [])));
@@ -52,7 +52,7 @@ async function readUblkProcesses(): Promise<string[]> {
 
 async function holdsUblk(processId: string): Promise<boolean> {
   const targets = await readLinks(`/proc/${processId}/fd`);
-  return targets.some((target) => target.startsWith("/dev/ublk"));
+  return targets.some((target) => /^\/dev\/ublk[bc]\d/.test(target));
 }
 
 async function readLinks(directory: string): Promise<string[]> {

@@ -1,0 +1,69 @@
+import { rm } from "node:fs/promises";
+import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import { createRandomFile, digest, writeToDevice } from "./support/device-io.js";
+import { DeviceServer } from "./support/device-server.js";
+import { loadLibrary } from "./support/library.js";
+import { TestBed } from "./support/test-bed.js";
+
+const mebibyte = 1024 ** 2;
+const sizeBytes = 8 * mebibyte;
+const imagePath = "/run/foreign-image";
+
+/** Served by a process that knows nothing of CSI. */
+let live: DeviceServer;
+/** Left by a process that died: it waits for a server of its own, not for ours. */
+let waiting: DeviceServer;
+let written: string;
+let bed: TestBed;
+
+beforeAll(async () => {
+  live = await DeviceServer.start({ create: [{ target: { kind: "memory" }, sizeBytes }, {}] });
+  await createRandomFile(imagePath, sizeBytes);
+  const target = { kind: "memory", path: imagePath } as const;
+  waiting = await DeviceServer.start({ create: [{ target, sizeBytes }, { recoverable: true }] });
+  await waiting.kill();
+  const data = await createRandomFile("/run/foreign-data", sizeBytes);
+  await writeToDevice(data, `/dev/ublkb${live.deviceId}`);
+  written = await digest(data, sizeBytes);
+  bed = await TestBed.start("foreign");
+});
+
+afterAll(async () => {
+  await bed.dispose();
+  const { removeDevice } = await loadLibrary();
+  await live.kill();
+  await removeDevice(live.deviceId, { force: true }).catch(() => undefined);
+  await removeDevice(waiting.deviceId, { force: true });
+  for (const path of [imagePath, "/run/foreign-data"]) await rm(path);
+});
+
+async function expectUntouched(): Promise<void> {
+  const { listDevices } = await loadLibrary();
+  const states = (await listDevices()).map(({ deviceId, state, serverPid }) => ({ deviceId, state, serverPid }));
+  expect(states).toContainEqual({ deviceId: live.deviceId, state: "live", serverPid: live.pid });
+  expect(states).toContainEqual(expect.objectContaining({ deviceId: waiting.deviceId, state: "quiesced" }));
+  expect(await digest(`/dev/ublkb${live.deviceId}`, sizeBytes)).toBe(written);
+}
+
+test("devices of others are untouched by start, work, crash, adoption and stop of the driver", async () => {
+  await expectUntouched();
+  const volume = bed.volume({ name: "own", sizeBytes: 16 * mebibyte, access: { kind: "block" } });
+  await volume.start();
+  expect([live.deviceId, waiting.deviceId]).not.toContain(await volume.findDeviceId());
+  await bed.driver.kill();
+  await expectUntouched();
+  await bed.restart();
+  await expectUntouched();
+  await volume.finish();
+  await bed.driver.terminate();
+  await expectUntouched();
+  await bed.restart();
+  await expectUntouched();
+});
+
+test("the device that waited is still good for its own server", async () => {
+  const target = { kind: "memory", path: imagePath } as const;
+  const server = await DeviceServer.start({ recover: [waiting.deviceId, target, {}] });
+  expect(await digest(`/dev/ublkb${waiting.deviceId}`, sizeBytes)).toBe(await digest(imagePath, sizeBytes));
+  await server.kill();
+});
