@@ -56,6 +56,12 @@ $(STAMPS)/typescript: $(STAMPS)/gen tsconfig.json tsconfig.build.json $(SOURCES)
 	@rm -rf dist && $(NPX)/tsc -p tsconfig.build.json
 	@touch $@
 
+.PHONY: demo
+demo: build ## the life of two volumes and a crash of the driver, on this machine's kernel or in a guest
+	$(call say,Demo)
+	@scripts/install-packages vm
+	@test/demo/run
+
 .PHONY: lint
 lint: $(STAMPS)/gen $(STAMPS)/packages-build ## types, lint, import arrows, formatting
 	$(call say,Checking types\, lint and formatting)
@@ -76,6 +82,8 @@ proto-sync: $(STAMPS)/npm ## renew proto/csi/csi.proto from the CSI specificatio
 # Every suite leaves its result file in $(RESULTS); test/report/count adds them up into the one closing line.
 SUITES := unit native-plain native-asan sanity-fakes-mount sanity-fakes-block
 TEST_KERNELS := uml 6.12 7.3
+VM_SUITES := $(foreach kernel,$(TEST_KERNELS),vm-$(kernel)-guest vm-$(kernel)-jest) \
+  $(foreach pool,disk scratch,vm-uml-sanity-real-$(pool)-mount vm-uml-sanity-real-$(pool)-block)
 
 .PHONY: test
 test: ## everything: lint, unit, native, csi-sanity, and the guest suites on uml, 6.12 and 7.3
@@ -84,7 +92,7 @@ test: ## everything: lint, unit, native, csi-sanity, and the guest suites on uml
 	for part in lint test-unit test-native test-sanity $(TEST_KERNELS:%=test-vm-on-%); do \
 	  $(MAKE) $$part || status=1; \
 	done; \
-	test/report/count $(RESULTS) $(SUITES) $(foreach kernel,$(TEST_KERNELS),vm-$(kernel)) || status=1; \
+	test/report/count $(RESULTS) $(SUITES) $(VM_SUITES) || status=1; \
 	exit $$status
 
 .PHONY: test-unit
