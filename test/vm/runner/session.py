@@ -22,6 +22,7 @@ EXIT_GUEST_ENDED = 98
 EXIT_TIMED_OUT = 124
 BOOTS = 2
 LOG_TAIL_LINES = 200
+DEFECTS_SHOWN = 10
 
 
 class Outcome(Enum):
@@ -76,7 +77,7 @@ def make_guest(options: Options, exchange: Exchange) -> UmlGuest | QemuGuest:
 
 def judge(options: Options, exchange: Exchange, log: KernelLog, outcome: Outcome) -> int:
     exit_code = exchange.exit_code()
-    for line in log.defects:
+    for line in log.defects[:DEFECTS_SHOWN]:
         say(f"kernel defect: {line}")
     if outcome is Outcome.FINISHED and not log.defects:
         return exit_code
