@@ -12,4 +12,6 @@ export default {
     ],
   },
   cacheDirectory: ".cache/jest",
+  // Tests wait for conditions; on a busy machine these take longer than five seconds.
+  testTimeout: 30_000,
 };

@@ -25,14 +25,6 @@ export function fromProtoCapability(capability: ProtoCapability | undefined): Vo
   return { accessType: "mount", accessMode, fsType: fromFsType(fsType), mountFlags: mountFlags.map(checkMountFlag) };
 }
 
-/** The proto form of a capability, for replies. */
-export function toProtoCapability(capability: VolumeCapability): ProtoCapability {
-  const accessMode = { mode: ProtoMode[capability.accessMode] };
-  if (capability.accessType === "block") return { accessType: { $case: "block", value: {} }, accessMode };
-  const { fsType = "", mountFlags } = capability;
-  return { accessType: { $case: "mount", value: { fsType, mountFlags, volumeMountGroup: "" } }, accessMode };
-}
-
 function fromProtoMode(mode: ProtoMode | undefined): AccessMode {
   if (mode === undefined || mode === ProtoMode.UNKNOWN) throw invalid("volume_capability has no access_mode");
   const name = accessModes.find((candidate) => ProtoMode[candidate] === mode);

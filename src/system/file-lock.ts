@@ -4,6 +4,8 @@ import { DriverError, hasErrno } from "../errors.js";
 
 /** Holds a lock file for this process until released, or until the process ends in whatever way. */
 export interface FileLock {
+  /** The process that has the lock for us. */
+  holderPid: number | undefined;
   release(): Promise<void>;
 }
 
@@ -33,6 +35,7 @@ export async function acquireFileLock(path: string, options: FileLockOptions): P
   let isReleased = false;
   void exited.then(() => isReleased || onLost());
   return {
+    holderPid: holder.pid,
     release: async () => {
       isReleased = true;
       holder.stdin.end();
