@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { DriverError } from "../errors.js";
+import { DriverError, toMessage } from "../errors.js";
 import type { Logger } from "../log.js";
 import type { RunCommand } from "../system/command.js";
 import type { MemoryFilesystems } from "./memory-filesystem.js";
@@ -37,8 +37,20 @@ export async function openPools(requests: readonly PoolRequest[], dependencies: 
     throw new DriverError("refused", "no pool: give --pool NAME=DIR or --memory-pool NAME=BYTES");
   }
   const opened: Pool[] = [];
-  for (const request of requests) opened.push(await openPool(request, dependencies));
+  for (const request of requests) opened.push(await openNamed(request, dependencies));
   return await Pools.load(opened, dependencies.logger);
+}
+
+// Errors of system calls, such as a full or read-only disk, name no pool by themselves.
+async function openNamed(request: PoolRequest, dependencies: PoolDependencies): Promise<Pool> {
+  try {
+    return await openPool(request, dependencies);
+  } catch (cause) {
+    if (cause instanceof DriverError) throw cause;
+    const place = request.kind === "file" ? ` at ${request.directory}` : "";
+    const message = `pool ${request.name}${place} cannot be opened: ${toMessage(cause)}`;
+    throw new DriverError("refused", message, { cause });
+  }
 }
 
 async function openPool(request: PoolRequest, dependencies: PoolDependencies): Promise<Pool> {

@@ -245,6 +245,13 @@ describe("opening pools", () => {
     expect((await rejectionOf(workspace.reopen())).message).toMatch(/format version 7.*upgrade ublk-csi/);
   });
 
+  test("names the pool when a system call fails, such as on a full disk", async () => {
+    const full = Object.assign(new Error("ENOSPC: no space left on device, write"), { code: "ENOSPC" });
+    const dependencies = { ...workspace.poolDependencies, lockPool: () => Promise.reject(full) };
+    const error = await rejectionOf(openPools(workspace.poolRequests, dependencies));
+    expect(error.message).toBe(`pool disk at ${workspace.path("disk")} cannot be opened: ${full.message}`);
+  });
+
   test("refuses to run without a pool", async () => {
     expect((await rejectionOf(open())).message).toMatch(/no pool: give --pool/);
   });

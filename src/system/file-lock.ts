@@ -31,7 +31,7 @@ export async function acquireFileLock(path: string, options: FileLockOptions): P
   const holder = spawn("flock", args, { stdio: "pipe", detached: true });
   const exited = new Promise<number | null>((resolve) => holder.once("close", resolve));
   if (!(await isAcquired(holder, what))) throw await describeFailure(path, what, await exited);
-  await writeFile(path, `${process.pid}\n`);
+  await writeFile(path, `${process.pid}\n`).catch(() => undefined); // for people; a full disk must not keep us from locking
   let isReleased = false;
   void exited.then(() => isReleased || onLost());
   return {
