@@ -36,6 +36,12 @@ describe("looking at a device", () => {
     expect(await filesystems.probe(device)).toBe("ext4");
   });
 
+  test("a wiped one is blank again", async () => {
+    await filesystems.format(device, "ext4", { discard: false });
+    await filesystems.wipe(device);
+    expect(await filesystems.probe(device)).toBeUndefined();
+  });
+
   test("finds what is not a file system", async () => {
     await writeAt(0, Buffer.from("LUKS\xba\xbe\x00\x01", "latin1"));
     expect(await filesystems.probe(device)).toBe("crypto_LUKS");

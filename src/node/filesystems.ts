@@ -7,6 +7,8 @@ import { CommandError, type RunCommand } from "../system/command.js";
 export interface Filesystems {
   /** What a device holds: the name of a file system or of anything else that blkid knows; undefined only when blank. */
   probe(devicePath: string): Promise<string | undefined>;
+  /** Takes away every signature that `probe` would find. Fails while something holds the device. */
+  wipe(devicePath: string): Promise<void>;
   /** Makes a file system on a blank device. Discarding gives the device's space back, so thick volumes do without. */
   format(devicePath: string, fsType: FsType, options: { discard: boolean }): Promise<void>;
 }
@@ -27,6 +29,10 @@ export class LinuxFilesystems implements Filesystems {
       if (error.exitCode === blkidAmbivalent) return "signatures of more than one kind";
       throw error;
     }
+  }
+
+  async wipe(devicePath: string): Promise<void> {
+    await this.runCommand("wipefs", ["--all", devicePath]);
   }
 
   async format(devicePath: string, fsType: FsType, { discard }: { discard: boolean }): Promise<void> {

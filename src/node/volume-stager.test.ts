@@ -73,6 +73,22 @@ describe("staging a file system", () => {
     expect(workspace.filesystems.formats).toMatchObject([{ discard: true }]);
   });
 
+  test("starts over where a crash has cut mkfs short, and only there", async () => {
+    const volume = await create();
+    const path = workspace.path("devices", "ublkb0");
+    const format = workspace.filesystems.format.bind(workspace.filesystems);
+    workspace.filesystems.format = async (...call) => {
+      await format(...call);
+      throw new Error("killed");
+    };
+    await expect(stage(volume)).rejects.toThrow("killed");
+    workspace.filesystems.contents.set(path, "xfs");
+    workspace.filesystems.format = format;
+    await stage(volume);
+    expect(workspace.filesystems.contents.get(path)).toBe("ext4");
+    expect(await workspace.pools.poolOf(volume).formatMark(volume.id).isSet()).toBe(false);
+  });
+
   test("again changes nothing", async () => {
     const volume = await create();
     await stage(volume);

@@ -82,17 +82,27 @@ export class VolumeStager {
     assertStaged(mounted, expected);
   }
 
-  /** Formats a blank device, and only a blank one. */
+  /** Formats a blank device, and only a blank one, or one whose formatting a crash has cut short. */
   private async prepareFilesystem(volume: Volume, device: NumberedDevice, fsType: FsType): Promise<void> {
-    const { filesystems, logger } = this.dependencies;
+    const { filesystems, pools, logger } = this.dependencies;
+    const mark = pools.poolOf(volume).formatMark(volume.id);
     const content = await filesystems.probe(device.path);
-    if (content === fsType) return;
-    if (content !== undefined) {
+    if (await mark.isSet()) {
+      logger.warn(
+        { volumeId: volume.id, deviceId: device.deviceId, content },
+        "formatting was cut short, starting over",
+      );
+      await filesystems.wipe(device.path);
+    } else if (content === fsType) {
+      return;
+    } else if (content !== undefined) {
       const message = `${device.path} of volume ${volume.id} holds ${content}, asked for is ${fsType}: not formatted`;
       throw new DriverError("refused", message);
     }
     logger.info({ volumeId: volume.id, deviceId: device.deviceId, fsType }, "formatting a blank device");
+    await mark.set();
     await filesystems.format(device.path, fsType, { discard: volume.parameters.provisioning === "thin" });
+    await mark.clear();
   }
 
   private async assertUnpublished(volumeId: string, stagingPath: string): Promise<void> {

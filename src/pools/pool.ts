@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { DriverError, hasErrno } from "../errors.js";
 import type { RunCommand } from "../system/command.js";
 import { makeDirectoryDurably, syncDirectory, temporaryPathOf } from "../system/files.js";
+import { FormatMark } from "./format-mark.js";
 import { createImage, isOutOfSpace, readAllocatedBytes } from "./image.js";
 import { Ledger, type SpaceUsage } from "./ledger.js";
 import type { PoolDirectory } from "./pool-directory.js";
@@ -62,6 +63,10 @@ export class Pool {
     this.ledger.release(volumeId);
   }
 
+  formatMark(volumeId: string): FormatMark {
+    return new FormatMark(this.volumePath(volumeId));
+  }
+
   recordPath(volumeId: string): string {
     return join(this.volumePath(volumeId), "volume.json");
   }
@@ -91,6 +96,8 @@ export class Pool {
       await rm(this.recordPath(volumeId), { force: true });
       await rm(temporaryPathOf(this.recordPath(volumeId)), { force: true });
       await syncDirectory(path);
+      await rm(this.formatMark(volumeId).path, { force: true });
+      await rm(temporaryPathOf(this.formatMark(volumeId).path), { force: true });
       await rm(this.imagePath(volumeId), { force: true });
       await rmdir(path);
     } catch (error) {

@@ -13,6 +13,11 @@ export class FakeFilesystems implements Filesystems {
     return this.contents.get(devicePath);
   }
 
+  async wipe(devicePath: string): Promise<void> {
+    await lstat(devicePath);
+    this.contents.delete(devicePath);
+  }
+
   async format(devicePath: string, fsType: FsType, { discard }: { discard: boolean }): Promise<void> {
     await lstat(devicePath);
     if (this.contents.has(devicePath))
