@@ -33,6 +33,7 @@ class Options:
     disk_sizes_mb: list[int]
     out: Path | None
     udev: bool
+    instruction_clock: bool
     command: list[str]
 
 
@@ -59,6 +60,8 @@ def make_parser() -> argparse.ArgumentParser:
                         help="add a fresh empty disk; may be repeated")
     parser.add_argument("--out", type=Path, metavar="DIR", help="a directory that is writable through to the host")
     parser.add_argument("--udev", action="store_true", help="start systemd-udevd in the guest")
+    parser.add_argument("--instruction-clock", action="store_true",
+                        help="emulate, with a clock that counts instructions: figures do not depend on the host's load")
     parser.add_argument("command", nargs="+", help=argparse.SUPPRESS)
     return parser
 
@@ -66,6 +69,8 @@ def make_parser() -> argparse.ArgumentParser:
 def parse_options(arguments: list[str]) -> Options:
     parser = make_parser()
     parsed = parser.parse_args(arguments)
+    if parsed.instruction_clock and parsed.kernel == "uml":
+        parser.error("--instruction-clock needs an emulated processor, expected a --kernel other than uml")
     return Options(
         kernel=parsed.kernel,
         timeout_s=parsed.timeout,
@@ -74,6 +79,7 @@ def parse_options(arguments: list[str]) -> Options:
         disk_sizes_mb=parsed.disk,
         out=make_directory(parser, parsed.out),
         udev=parsed.udev,
+        instruction_clock=parsed.instruction_clock,
         command=parsed.command,
     )
 

@@ -13,6 +13,11 @@ KVM_BOOT_LIMIT_S = 60
 TCG_BOOT_LIMIT_S = 300
 GRACE_S = 60
 KVM_PROBE_LIMIT_S = 20
+KVM = ["-accel", "kvm", "-cpu", "host"]
+TCG = ["-accel", "tcg,thread=multi", "-cpu", "max"]
+# Each instruction takes 2**3 ns, on all processors together. Without erms the kernel copies memory with ordinary moves:
+# emulated, a string instruction counts once for each of its bytes, which real processors do 32 or 64 of at a time.
+INSTRUCTION_CLOCK = ["-accel", "tcg,thread=single", "-icount", "shift=3,sleep=on", "-cpu", "max,-erms"]
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -23,9 +28,10 @@ class QemuGuest:
         self.options = options
         self.exchange = exchange
         self.kernel_dir = CACHE / "kernels" / options.kernel
-        self.kvm = kvm_works(self.kernel_dir)
+        self.kvm = not options.instruction_clock and kvm_works(self.kernel_dir)
         self.boot_limit_s = KVM_BOOT_LIMIT_S if self.kvm else TCG_BOOT_LIMIT_S
-        self.name = f"{options.kernel} ({'KVM' if self.kvm else 'TCG'})"
+        clock = ", instruction clock" if options.instruction_clock else ""
+        self.name = f"{options.kernel} ({'KVM' if self.kvm else 'TCG'}{clock})"
 
     def prepare(self) -> None:
         devices = [f"/dev/vd{chr(ord('a') + index)}" for index in range(len(self.exchange.disks))]
@@ -34,7 +40,7 @@ class QemuGuest:
 
     def arguments(self, log_fd: int, output_fd: int) -> list[str]:
         return [
-            *machine(self.kernel_dir, self.kvm),
+            *machine(self.kernel_dir, self._accelerator()),
             "-smp", str(self.options.cpus),
             "-m", f"{self.options.memory_mb}M",
             # QEMU opens a character device's path anew: the descriptor's path is that of the pipe.
@@ -47,6 +53,11 @@ class QemuGuest:
             *self._disks(),
             "-append", " ".join(self._kernel_parameters()),
         ]
+
+    def _accelerator(self) -> list[str]:
+        if not self.options.instruction_clock:
+            return KVM if self.kvm else TCG
+        return INSTRUCTION_CLOCK
 
     def _disks(self) -> list[str]:
         arguments = []
@@ -63,10 +74,10 @@ class QemuGuest:
         ]
 
 
-def machine(kernel_dir: Path, kvm: bool) -> list[str]:
+def machine(kernel_dir: Path, accelerator: list[str]) -> list[str]:
     return [
         "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-machine", "q35",
-        *(["-accel", "kvm", "-cpu", "host"] if kvm else ["-accel", "tcg,thread=multi", "-cpu", "max"]),
+        *accelerator,
         "-device", "virtio-rng-pci",
         "-kernel", str((kernel_dir / "vmlinuz").resolve()), "-initrd", str(kernel_dir / "initramfs"),
     ]
@@ -91,7 +102,7 @@ def kvm_works(kernel_dir: Path) -> bool:
 
 def probe_kvm(kernel_dir: Path) -> bool:
     print("vm: looking whether KVM works here", file=sys.stderr, flush=True)
-    arguments = [*machine(kernel_dir, True), "-m", "512M", "-serial", "stdio", "-append", "console=ttyS0 vm_probe=1"]
+    arguments = [*machine(kernel_dir, KVM), "-m", "512M", "-serial", "stdio", "-append", "console=ttyS0 vm_probe=1"]
     try:
         probe = subprocess.run(arguments, stdin=subprocess.DEVNULL, capture_output=True, timeout=KVM_PROBE_LIMIT_S)
     except subprocess.TimeoutExpired:
