@@ -80,7 +80,7 @@ proto-sync: $(STAMPS)/npm ## renew proto/csi/csi.proto from the CSI specificatio
 	@scripts/proto-sync
 
 # Every suite leaves its result file in $(RESULTS); test/report/count adds them up into the one closing line.
-SUITES := unit native-plain native-asan sanity-fakes-mount sanity-fakes-block
+SUITES := unit native-plain native-asan sanity-fakes-mount sanity-fakes-block tools vm-self-test
 TEST_KERNELS := uml 6.12 7.3
 VM_SUITES := $(foreach kernel,$(TEST_KERNELS),vm-$(kernel)-guest vm-$(kernel)-jest) \
   $(foreach pool,disk scratch,vm-uml-sanity-real-$(pool)-mount vm-uml-sanity-real-$(pool)-block)
@@ -89,7 +89,7 @@ VM_SUITES := $(foreach kernel,$(TEST_KERNELS),vm-$(kernel)-guest vm-$(kernel)-je
 test: ## everything: lint, unit, native, csi-sanity, and the guest suites on uml, 6.12 and 7.3
 	@rm -rf $(RESULTS) && mkdir -p $(RESULTS)
 	@status=0; \
-	for part in lint test-unit test-native test-sanity $(TEST_KERNELS:%=test-vm-on-%); do \
+	for part in lint test-unit test-native test-sanity test-bed $(TEST_KERNELS:%=test-vm-on-%); do \
 	  $(MAKE) $$part || status=1; \
 	done; \
 	test/report/count $(RESULTS) $(SUITES) $(VM_SUITES) || status=1; \
@@ -116,6 +116,11 @@ test-sanity: build ## csi-sanity against the services over fakes, for mount and 
 	$(call say,csi-sanity over fakes)
 	@scripts/install-tool csi-sanity
 	@test/sanity/run-fakes
+
+.PHONY: test-bed
+test-bed: ## the guest runner and the counting of results, tried on themselves
+	$(call say,Self-test of the test bed)
+	@test/vm/self-test
 
 .PHONY: test-vm
 test-vm: test-vm-on-$(KERNEL) ## the suites that need a real ublk device, in a guest: KERNEL=uml|6.12|6.18|7.3
