@@ -100,7 +100,10 @@ export class UblkDevice {
     await this.close("remove", "stopAndDelete");
   }
 
-  /** Ends serving and leaves the device, I/O waiting, for `recoverAndServe` of any process. */
+  /**
+   * Ends serving and leaves the device, I/O waiting, for `recoverAndServe` of any process. The kernel may show it `live`
+   * for a moment longer.
+   */
   async release(): Promise<void> {
     if (!this.recoverable) {
       throw new UblkError("not_recoverable", `${this.path} cannot wait for another server`, {

@@ -32,7 +32,7 @@ export async function waitUntilRecoverable(
     assertOurs(info, options.ownerTag);
     assertRecoverable(info);
     if (info.state !== "live") return info;
-    if (isLast || info.serverPid === process.pid) throw stillServed(info);
+    if (isLast) throw stillServed(info);
     return undefined;
   });
 }

@@ -1,3 +1,5 @@
+import { createHash } from "node:crypto";
+import { createReadStream } from "node:fs";
 import { readFile, stat } from "node:fs/promises";
 import { basename } from "node:path";
 import { runCommand } from "./run-command.js";
@@ -20,12 +22,19 @@ export async function writeToDevice(file: string, device: string, options: CopyO
   await runCommand("dd", [...where, "conv=fsync,notrunc", ...flags, "status=none"]);
 }
 
+/** Fails unless the device begins with the bytes of the file. It reads past the page cache. */
+export async function compareDevice(file: string, device: string): Promise<void> {
+  await runCommand("blockdev", ["--flushbufs", device]);
+  const { size } = await stat(file);
+  await runCommand("cmp", ["-n", String(size), file, device]);
+}
+
 /** The SHA-256 of the first bytes of a file or device. A device is read past the page cache. */
 export async function digest(path: string, sizeBytes: number): Promise<string> {
-  const flags = `iflag=fullblock,count_bytes${path.startsWith("/dev/") ? ",direct" : ""}`;
-  const script = 'dd if="$1" bs=512K count="$2" "$3" status=none | sha256sum';
-  const output = await runCommand("bash", ["-o", "pipefail", "-c", script, "digest", path, String(sizeBytes), flags]);
-  return output.split(" ")[0] ?? "";
+  if (path.startsWith("/dev/")) await runCommand("blockdev", ["--flushbufs", path]);
+  const hash = createHash("sha256");
+  for await (const chunk of createReadStream(path, { end: sizeBytes - 1, highWaterMark: mebibyte })) hash.update(chunk);
+  return hash.digest("hex");
 }
 
 /** A file of random bytes. */
