@@ -6,7 +6,7 @@ import { RecordWriter, type WriterReport } from "./record-writer.js";
 import { verifyRecords } from "./records.js";
 import { showBringUp, showMount, showRemoval, showUnmount } from "./volume-life.js";
 
-const recordsPerPhase = 200;
+const recordsPerPhase = 100;
 
 /** Kills the driver while a mounted volume is being written, starts it again, and checks every record. */
 export async function showCrash(printer: Printer, bed: TestBed, volume: TestVolume): Promise<void> {

@@ -7,7 +7,7 @@ export interface Content {
   sha256: string;
 }
 
-const contentBytes = 16 * 1024 ** 2;
+const contentBytes = 8 * 1024 ** 2;
 
 /** Writes random bytes, makes them durable with fsync, and returns what to expect back. */
 export async function writeContent(path: string): Promise<Content> {

@@ -71,7 +71,8 @@ async function showDriver({ driver }: TestBed): Promise<void> {
   await printer.step(
     "NodeGetInfo",
     () => client.call(NodeService.nodeGetInfo, NodeGetInfoRequest.fromPartial({})),
-    ({ nodeId, maxVolumesPerNode }) => `node ${nodeId}, up to ${maxVolumesPerNode} volumes`,
+    ({ nodeId, maxVolumesPerNode }) =>
+      `node ${nodeId}, ${maxVolumesPerNode === 0n ? "any number of" : `up to ${maxVolumesPerNode}`} volumes`,
   );
 }
 

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { ControllerService, ListVolumesRequest } from "../../../src/gen/csi/csi.js";
 import { DriverProcess, type DriverSettings } from "./support/driver-process.js";
 import { TestBed } from "./support/test-bed.js";
+import type { TestVolume } from "./support/test-volume.js";
 
 const mebibyte = 1024 ** 2;
 const block = { kind: "block" } as const;
@@ -30,33 +31,26 @@ async function listVolumeIds(): Promise<(string | undefined)[]> {
   return response.entries.map(({ volume }) => volume?.volumeId);
 }
 
-/** The last line is for whoever started the driver by hand; it must not be a stack trace. */
-function lastLine(output: string): string {
-  return output.trimEnd().split("\n").at(-1) ?? "";
-}
-
 describe("a second driver is refused, and the first goes on", () => {
   test("in the same state directory", async () => {
-    const { exitCode, output } = await startSecond({ stateDir: bed.stateDir });
+    const { exitCode, complaint } = await startSecond({ stateDir: bed.stateDir });
     expect(exitCode).toBe(1);
-    expect(lastLine(output)).toContain(`state directory ${bed.stateDir} is in use by process ${bed.driver.pid}`);
+    expect(complaint).toContain(`state directory ${bed.stateDir} is in use by process ${bed.driver.pid}`);
     expect(await listVolumeIds()).toEqual([]);
   });
 
   test("on the same socket", async () => {
     const { socketPath } = bed.driver.client;
-    const { exitCode, output } = await startSecond({ socketPath });
+    const { exitCode, complaint } = await startSecond({ socketPath });
     expect(exitCode).toBe(1);
-    expect(lastLine(output)).toBe(
-      `ublk-csi: another process serves ${socketPath}: stop it, or choose another --endpoint`,
-    );
+    expect(complaint).toBe(`another process serves ${socketPath}: stop it, or choose another --endpoint`);
     expect(await listVolumeIds()).toEqual([]);
   });
 
   test("on the same pool", async () => {
-    const { exitCode, output } = await startSecond({ pools: { second: bed.poolPath } });
+    const { exitCode, complaint } = await startSecond({ pools: { second: bed.poolPath } });
     expect(exitCode).toBe(1);
-    expect(lastLine(output)).toContain(`pool ${bed.poolPath} is in use by process ${bed.driver.pid}`);
+    expect(complaint).toContain(`pool ${bed.poolPath} is in use by process ${bed.driver.pid}`);
     expect(await listVolumeIds()).toEqual([]);
   });
 });
@@ -65,9 +59,9 @@ describe("the socket's path", () => {
   test("with a file in the way is refused, and the file stays", async () => {
     const socketPath = "/run/ublk-csi-test/precious";
     await writeFile(socketPath, "precious");
-    const { exitCode, output } = await startSecond({ socketPath });
+    const { exitCode, complaint } = await startSecond({ socketPath });
     expect(exitCode).toBe(1);
-    expect(lastLine(output)).toContain(`${socketPath} exists and is not a socket`);
+    expect(complaint).toContain(`${socketPath} exists and is not a socket`);
     expect(await readFile(socketPath, "utf8")).toBe("precious");
   });
 
@@ -82,15 +76,15 @@ describe("the socket's path", () => {
 
 describe("a pool", () => {
   test("whose directory is missing is refused", async () => {
-    const { exitCode, output } = await startSecond({ pools: { lost: "/run/ublk-csi-test/no-such-disk" } });
+    const { exitCode, complaint } = await startSecond({ pools: { lost: "/run/ublk-csi-test/no-such-disk" } });
     expect(exitCode).toBe(1);
-    expect(lastLine(output)).toContain("/run/ublk-csi-test/no-such-disk does not exist");
+    expect(complaint).toContain("/run/ublk-csi-test/no-such-disk does not exist");
   });
 
   test("inside another pool is refused", async () => {
-    const { exitCode, output } = await startSecond({ pools: { child: join(bed.poolPath, "volumes") } });
+    const { exitCode, complaint } = await startSecond({ pools: { child: join(bed.poolPath, "volumes") } });
     expect(exitCode).toBe(1);
-    expect(lastLine(output)).toContain(`lies inside the pool at ${bed.poolPath}`);
+    expect(complaint).toContain(`lies inside the pool at ${bed.poolPath}`);
   });
 });
 
@@ -103,35 +97,49 @@ describe("a record", () => {
       damage: (text: string) => text.replace(/"formatVersion": \d+/, '"formatVersion": 99'),
       reason: "has format version 99",
     },
-  ];
+  ].map((kind) => ({ ...kind, name: `bad-${kind.what.replaceAll(" ", "-")}`, intact: "" }));
+  const volumes = new Map<string, TestVolume>();
+  const recordPath = (name: string) => join(bed.poolPath, "volumes", get(name).id, "volume.json");
 
-  test.each(damages)(
-    "$what: that volume is refused with the reason, and no other",
-    async ({ what, damage, reason }) => {
-      const name = what.replaceAll(" ", "-");
-      const good = bed.volume({ name: `good-${name}`, sizeBytes: mebibyte, access: block });
-      const bad = bed.volume({ name: `bad-${name}`, sizeBytes: mebibyte, access: block });
-      await good.create();
-      await bad.create();
-      await bed.driver.terminate();
-      const path = join(bed.poolPath, "volumes", bad.id, "volume.json");
-      const intact = await readFile(path, "utf8");
-      await writeFile(path, damage(intact));
-      await bed.restart();
-      await expect(bad.stage()).rejects.toMatchObject({ details: expect.stringContaining(reason) });
-      await expect(bad.delete()).rejects.toMatchObject({ code: Code.FAILED_PRECONDITION });
-      expect(await readFile(path, "utf8")).toBe(damage(intact));
-      expect(await listVolumeIds()).toEqual([good.id]);
-      await good.start();
-      await good.finish();
-      await bed.driver.terminate();
-      await writeFile(path, intact);
-      await bed.restart();
-      await bad.start();
-      await bad.finish();
-    },
-    300_000,
-  );
+  function get(name: string): TestVolume {
+    const known = volumes.get(name) ?? bed.volume({ name, sizeBytes: mebibyte, access: block });
+    volumes.set(name, known);
+    return known;
+  }
+
+  beforeAll(async () => {
+    await get("good").create();
+    for (const { name } of damages) await get(name).create();
+    await bed.driver.terminate();
+    for (const kind of damages) {
+      kind.intact = await readFile(recordPath(kind.name), "utf8");
+      await writeFile(recordPath(kind.name), kind.damage(kind.intact));
+    }
+    await bed.restart();
+  });
+
+  test.each(damages)("$what: its volume is refused with the reason, and nothing is touched", async (kind) => {
+    const volume = get(kind.name);
+    await expect(volume.stage()).rejects.toMatchObject({ details: expect.stringContaining(kind.reason) });
+    await expect(volume.delete()).rejects.toMatchObject({ code: Code.FAILED_PRECONDITION });
+    expect(await readFile(recordPath(kind.name), "utf8")).toBe(kind.damage(kind.intact));
+  });
+
+  test("beside bad ones: the volume works", async () => {
+    expect(await listVolumeIds()).toEqual([get("good").id]);
+    await get("good").start();
+    await get("good").finish();
+  });
+
+  test("put back as it was: the volume works again", async () => {
+    await bed.driver.terminate();
+    for (const { name, intact } of damages) await writeFile(recordPath(name), intact);
+    await bed.restart();
+    for (const { name } of damages) {
+      await get(name).start();
+      await get(name).finish();
+    }
+  });
 
   test("of a device, cut short: the device in use is left alone, and its volume says why", async () => {
     const volume = bed.volume({ name: "journal", sizeBytes: 16 * mebibyte, access: block });

@@ -11,12 +11,10 @@ test("on a kernel without ublk the driver says which kernel, what is missing and
   expect(existsSync("/dev/ublk-control")).toBe(false);
   const pool = join(directory, "pool");
   await mkdir(pool, { recursive: true });
-  const { exitCode, output } = await DriverProcess.runToExit({ directory, pools: { disk: pool } });
+  const { exitCode, complaint } = await DriverProcess.runToExit({ directory, pools: { disk: pool } });
   expect(exitCode).toBe(1);
-  const lastLine = output.trimEnd().split("\n").at(-1);
-  expect(lastLine).toMatch(/^ublk-csi: /);
-  expect(lastLine).toContain(`kernel ${release()} has no ublk driver`);
-  expect(lastLine).toContain("use a kernel of");
+  expect(complaint).toContain(`kernel ${release()} has no ublk driver`);
+  expect(complaint).toContain("use a kernel of");
   expect((await readdir(directory)).sort()).toEqual(["driver.log", "pool"]);
   expect(await readdir(pool)).toEqual([]);
 });

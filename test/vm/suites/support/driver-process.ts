@@ -27,8 +27,8 @@ export interface DriverSettings {
 export interface ExitStatus {
   exitCode: number | null;
   signal: NodeJS.Signals | null;
-  /** What it printed. */
-  output: string;
+  /** The one line for whoever started it by hand, without the program's name; empty when there was none. */
+  complaint: string;
 }
 
 const readyTimeoutMs = 120_000;
@@ -74,7 +74,7 @@ export class DriverProcess {
       await driver.kill();
     }
     const { exitCode, signalCode } = driver.child;
-    return { exitCode, signal: signalCode, output: await readFile(driver.logPath, "utf8") };
+    return { exitCode, signal: signalCode, complaint: findComplaint(await readFile(driver.logPath, "utf8")) };
   }
 
   private static launch(settings: DriverSettings): DriverProcess {
@@ -152,6 +152,13 @@ export function driverArguments(settings: DriverSettings): string[] {
     ...Object.entries(memoryPools).flatMap(([name, bytes]) => ["--memory-pool", `${name}=${bytes}`]),
     ...["--driver-name", "csi.ublk.io", "--log-level", logLevel],
   ];
+}
+
+/** Log and complaint go to different streams, so that their order in a common file is open. */
+function findComplaint(output: string): string {
+  const lines = output.split("\n").filter((line) => !line.startsWith("{") && line !== "");
+  if (lines.length > 1) throw new Error(`expected one line beside the log, found:\n${lines.join("\n")}`);
+  return (lines[0] ?? "").replace(/^ublk-csi: /, "");
 }
 
 function spawnDriver(settings: DriverSettings, logPath: string): ChildProcess {
