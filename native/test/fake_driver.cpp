@@ -13,6 +13,7 @@
 
 namespace ublk {
 
+static constexpr uint32_t deadline_ms = 20'000;
 static std::atomic<FakeDriver*> active_driver = nullptr;
 
 FakeDriver* FakeDriver::active() {
@@ -33,7 +34,7 @@ FakeDriver::~FakeDriver() {
 std::optional<FakeDriver::Command> FakeDriver::take_command() {
   std::unique_lock lock(mutex_);
   const auto some = [this] { return taken_ < commands_.size(); };
-  if (!submitted_.wait_for(lock, std::chrono::seconds(deadline_seconds), some)) {
+  if (!submitted_.wait_for(lock, std::chrono::milliseconds(deadline_ms), some)) {
     ADD_FAILURE() << "no command came from the queue";
     return std::nullopt;
   }
@@ -58,44 +59,69 @@ uint64_t FakeDriver::submissions() const {
   return submissions_;
 }
 
+size_t FakeDriver::armed_tags() const {
+  const std::lock_guard lock(mutex_);
+  return armed_.size();
+}
+
 void FakeDriver::deliver(uint16_t queue_id, uint16_t tag, const abi::IoDesc& request) {
   const uint64_t place = descriptor_offset_bytes(queue_id) + tag * sizeof(request);
   EXPECT_EQ(::pwrite(char_device_.get(), &request, sizeof(request), static_cast<off_t>(place)),
             static_cast<ssize_t>(sizeof(request)));
-  post(tag, abi::io_res_ok);
+  post(queue_id, tag, abi::io_res_ok);
 }
 
-void FakeDriver::post(uint16_t tag, int32_t result) {
-  io_uring_sqe* sqe = ring_.next_sqe();
-  {
-    const std::lock_guard lock(mutex_);
-    io_uring_prep_msg_ring(sqe, queue_ring_fd_, static_cast<unsigned>(result), tag, 0);
-  }
-  EXPECT_GE(ring_.submit_and_wait_for(deadline_seconds * 1000), 0);
+void FakeDriver::post(uint16_t queue_id, uint16_t tag, int32_t result) {
+  const std::lock_guard lock(mutex_);
+  EXPECT_EQ(armed_.erase({queue_id, tag}), 1u) << "tag " << tag << " is not the driver's to answer";
+  post_locked(queue_id, tag, result);
+}
+
+void FakeDriver::post_locked(uint16_t queue_id, uint16_t tag, int32_t result) {
+  io_uring_prep_msg_ring(ring_.next_sqe(), ring_of_queue_[queue_id], static_cast<unsigned>(result), tag, 0);
+  EXPECT_GE(ring_.submit_and_wait_for(deadline_ms), 0);
   for (const Completion& completion : ring_.take_completions()) EXPECT_EQ(completion.result, 0);
 }
 
-// A ublk command becomes a NOP that leaves no completion.
+void FakeDriver::stop() {
+  const std::lock_guard lock(mutex_);
+  stopping_ = true;
+  for (const auto& [queue_id, tag] : std::exchange(armed_, {})) post_locked(queue_id, tag, abi::io_res_abort);
+}
+
+void FakeDriver::forget_tags() {
+  const std::lock_guard lock(mutex_);
+  armed_.clear();
+  stopping_ = false;
+}
+
 void FakeDriver::intercept(io_uring* ring) {
   const std::lock_guard lock(mutex_);
-  bool ours = ring->ring_fd == queue_ring_fd_;
   for (unsigned i = ring->sq.sqe_head; i != ring->sq.sqe_tail; i++) {
     io_uring_sqe& sqe = ring->sq.sqes[i & ring->sq.ring_mask];
-    if (sqe.opcode != IORING_OP_URING_CMD) continue;
-    Command command = {.operation = sqe.cmd_op, .io = {}};
-    std::memcpy(&command.io, reinterpret_cast<const std::byte*>(&sqe) + offsetof(io_uring_sqe, addr3),
-                sizeof(command.io));
-    EXPECT_EQ(sqe.user_data, command.io.tag);
-    EXPECT_NE(sqe.flags & IOSQE_FIXED_FILE, 0);
-    commands_.push_back(command);
-    std::memset(&sqe, 0, sizeof(sqe));
-    sqe.opcode = IORING_OP_NOP;
-    sqe.flags = IOSQE_CQE_SKIP_SUCCESS;
-    queue_ring_fd_ = ring->ring_fd;
-    ours = true;
+    if (sqe.opcode == IORING_OP_URING_CMD) take_over(ring, sqe);
   }
-  if (ours) submissions_++;
+  submissions_++;
   submitted_.notify_all();
+}
+
+// A ublk command becomes a NOP that leaves no completion.
+void FakeDriver::take_over(io_uring* ring, io_uring_sqe& sqe) {
+  Command command = {.operation = sqe.cmd_op, .io = {}};
+  std::memcpy(&command.io, reinterpret_cast<const std::byte*>(&sqe) + offsetof(io_uring_sqe, addr3),
+              sizeof(command.io));
+  EXPECT_EQ(sqe.user_data, command.io.tag);
+  EXPECT_NE(sqe.flags & IOSQE_FIXED_FILE, 0);
+  std::memset(&sqe, 0, sizeof(sqe));
+  sqe.opcode = IORING_OP_NOP;
+  sqe.flags = IOSQE_CQE_SKIP_SUCCESS;
+  commands_.push_back(command);
+  ring_of_queue_[command.io.q_id] = ring->ring_fd;
+  if (stopping_) {
+    post_locked(command.io.q_id, command.io.tag, abi::io_res_abort);
+  } else {
+    EXPECT_TRUE(armed_.insert({command.io.q_id, command.io.tag}).second) << "armed twice";
+  }
 }
 
 // What was written before a request was posted is visible to the queue that received it: the kernel sees to

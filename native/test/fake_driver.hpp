@@ -2,8 +2,11 @@
 
 #include <condition_variable>
 #include <cstdint>
+#include <map>
 #include <mutex>
 #include <optional>
+#include <set>
+#include <utility>
 #include <vector>
 
 #include "abi.hpp"
@@ -15,9 +18,9 @@ struct io_uring;
 namespace ublk {
 
 // The data side of ublk_drv without the kernel module: a file that holds the descriptors, as /dev/ublkcN
-// does, and an end for the ublk commands of one queue. The linker routes liburing's submissions through here,
-// where every ublk command is taken out of the ring; what the driver would answer is posted into the same
-// ring by IORING_OP_MSG_RING. Everything else (target I/O, waiting, the queue's thread) is real. One at a
+// does, and an end for the ublk commands of a device's queues. The linker routes liburing's submissions
+// through here, where every ublk command is taken out of the ring; what the driver would answer is posted
+// into the same ring by IORING_OP_MSG_RING. Everything else (target I/O, waiting, threads) is real. One at a
 // time.
 class FakeDriver {
  public:
@@ -38,13 +41,20 @@ class FakeDriver {
   std::vector<Command> take_commands(size_t count);
   // Commands submitted and not taken.
   size_t waiting_commands() const;
-  // How often a queue has entered the ring.
+  // How often queues have entered their rings.
   uint64_t submissions() const;
+  // Tags that the driver holds.
+  size_t armed_tags() const;
 
   // What the kernel does with a fetched tag: describe a request, then complete the command.
   void deliver(uint16_t queue_id, uint16_t tag, const abi::IoDesc& request);
-  void abort(uint16_t tag) { post(tag, abi::io_res_abort); }
-  void post(uint16_t tag, int32_t result);
+  void post(uint16_t queue_id, uint16_t tag, int32_t result);
+  void abort(uint16_t queue_id, uint16_t tag) { post(queue_id, tag, abi::io_res_abort); }
+  // As STOP_DEV: aborts every tag, and those that still come.
+  void stop();
+
+  // As the last close of the char device by a server that goes: its tags may be fetched anew.
+  void forget_tags();
 
   // For the linker's wrappers only.
   static FakeDriver* active();
@@ -52,16 +62,19 @@ class FakeDriver {
   void order_after_wait();
 
  private:
-  static constexpr int deadline_seconds = 20;
+  void take_over(io_uring* ring, io_uring_sqe& sqe);
+  void post_locked(uint16_t queue_id, uint16_t tag, int32_t result);
 
   UniqueFd char_device_;
-  Ring ring_;
   mutable std::mutex mutex_;
+  Ring ring_;
   std::condition_variable submitted_;
   std::vector<Command> commands_;
   size_t taken_ = 0;
   uint64_t submissions_ = 0;
-  int queue_ring_fd_ = -1;
+  bool stopping_ = false;
+  std::map<uint16_t, int> ring_of_queue_;
+  std::set<std::pair<uint16_t, uint16_t>> armed_;
 };
 
 }  // namespace ublk

@@ -26,12 +26,12 @@ class QueueLife : public ::testing::Test {
 
 TEST_F(QueueLife, EndsOnceWhenTheKernelAbortsEveryTag) {
   QueueRig rig(null_, 4);
-  rig.driver().abort(0);
-  rig.driver().abort(1);
+  rig.driver().abort(0, 0);
+  rig.driver().abort(0, 1);
   EXPECT_EQ(rig.serve(3, abi::op_read, 0, 8), 4096) << "tags not aborted yet are still served";
   EXPECT_EQ(rig.ends(), 0);
-  rig.driver().abort(2);
-  rig.driver().abort(3);
+  rig.driver().abort(0, 2);
+  rig.driver().abort(0, 3);
   EXPECT_TRUE(rig.wait_for_end());
   rig.queue().join();
   EXPECT_EQ(rig.ends(), 1);
@@ -42,19 +42,19 @@ TEST_F(QueueLife, AnswersWhatItOwnsBeforeItEndsByAbort) {
   HoldingTarget holding;
   QueueRig rig(holding.target(), 2);
   rig.deliver(0, abi::op_read, 0, 8);
-  rig.driver().abort(1);
+  rig.driver().abort(0, 1);
   holding.let_go(1);
   EXPECT_EQ(rig.committed(0), 4096);
   EXPECT_EQ(rig.ends(), 0);
-  rig.driver().abort(0);
+  rig.driver().abort(0, 0);
   EXPECT_TRUE(rig.wait_for_end());
 }
 
 TEST_F(QueueLife, TreatsARefusedCommandAsTheEndOfThatTag) {
   QueueRig rig(null_, 2);
-  rig.driver().post(0, -EINVAL);
+  rig.driver().post(0, 0, -EINVAL);
   EXPECT_EQ(rig.serve(1, abi::op_read, 0, 8), 4096);
-  rig.driver().abort(1);
+  rig.driver().abort(0, 1);
   EXPECT_TRUE(rig.wait_for_end());
 }
 

@@ -57,10 +57,6 @@ int32_t QueueRig::committed(uint16_t tag) {
   return command->io.result;
 }
 
-void QueueRig::abort_all() {
-  for (uint16_t tag = 0; tag < fetches_.size(); tag++) driver_.abort(tag);
-}
-
 bool QueueRig::wait_for_end() {
   std::unique_lock lock(mutex_);
   return ended_.wait_for(lock, std::chrono::seconds(20), [this] { return end_count_ > 0; });

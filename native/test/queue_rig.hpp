@@ -31,7 +31,6 @@ class QueueRig {
   int32_t serve(uint16_t tag, uint8_t operation, uint64_t sector, uint32_t sectors, uint32_t flags = 0);
   // Expects the commit of this tag to be the next command.
   int32_t committed(uint16_t tag);
-  void abort_all();
 
   bool wait_for_end();
   int ends() const;
