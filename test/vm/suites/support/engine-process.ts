@@ -1,0 +1,56 @@
+import { type ChildProcess, fork } from "node:child_process";
+import { once } from "node:events";
+import { join } from "node:path";
+import type {
+  AdoptionReport,
+  BlockDevice,
+  BlockDeviceSpec,
+  BlockDevices,
+} from "../../../../src/engine/block-devices.js";
+import { repositoryPath } from "./repository.js";
+
+interface Answer {
+  id: number;
+  value?: unknown;
+  failure?: { name: string; code: string; message: string };
+}
+
+const script = join(repositoryPath, "test/vm/suites/support/serve-engine.js");
+
+/** An engine in a process of its own, which can be killed. */
+export class EngineProcess implements BlockDevices {
+  private readonly child: ChildProcess;
+  private readonly pending = new Map<number, (answer: Answer) => void>();
+  private lastId = 0;
+
+  constructor(journalFolder: string) {
+    // Advanced serialization carries bigints.
+    this.child = fork(script, [journalFolder], { serialization: "advanced", execArgv: [] });
+    this.child.on("message", (answer: Answer) => this.pending.get(answer.id)?.(answer));
+  }
+
+  attach = (spec: BlockDeviceSpec) => this.call<BlockDevice>("attach", spec);
+  detach = (volumeId: string) => this.call<void>("detach", volumeId);
+  find = (volumeId: string) => this.call<BlockDevice | undefined>("find", volumeId);
+  list = () => this.call<BlockDevice[]>("list");
+  adopt = () => this.call<AdoptionReport>("adopt");
+  close = () => this.call<void>("close");
+
+  /** Dies as in a crash. */
+  async kill(): Promise<void> {
+    if (this.child.exitCode !== null || this.child.signalCode !== null) return;
+    const exited = once(this.child, "exit");
+    this.child.kill("SIGKILL");
+    await exited;
+  }
+
+  private async call<T>(method: keyof BlockDevices, ...args: unknown[]): Promise<T> {
+    const id = ++this.lastId;
+    const answered = new Promise<Answer>((resolve) => this.pending.set(id, resolve));
+    this.child.send({ id, method, args });
+    const { value, failure } = await answered;
+    this.pending.delete(id);
+    if (failure) throw Object.assign(new Error(failure.message), failure);
+    return value as T;
+  }
+}
