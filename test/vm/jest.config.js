@@ -16,6 +16,6 @@ export default {
   testTimeout: 180_000,
   // One machine, one set of devices: suites that count what is left behind cannot share it.
   maxWorkers: 1,
-  // The only place in the guest that keeps nothing.
+  // Sees a checkout that changes outside, so nothing is kept from one boot to the next.
   cacheDirectory: "/tmp/jest",
 };

@@ -8,6 +8,7 @@ import { EngineProcess } from "./support/engine-process.js";
 import { ImageDirectory } from "./support/image-directory.js";
 import { type MachineState, readMachineState, waitUntilNothingIsLeft } from "./support/machine-state.js";
 import { runCommand } from "./support/run-command.js";
+import { scale } from "./support/scale.js";
 
 const sizeBytes = 32 * 1024 ** 2;
 
@@ -86,7 +87,8 @@ async function createHarness(): Promise<BlockDevicesHarness> {
   };
 }
 
-describeBlockDevices("UblkBlockDevices on real devices", createHarness);
+// Two processes for each of its cases: too slow to start where a smoke run is asked for.
+if (scale === "full") describeBlockDevices("UblkBlockDevices on real devices", createHarness);
 
 describe("a used device", () => {
   let engines: Engines;
