@@ -27,7 +27,9 @@ try {
   await showAll();
   printer.line("\ndemo: passed");
 } catch (error) {
-  printer.line(`\ndemo: failed: ${error instanceof Error ? error.message : String(error)} (see ${logPath})`);
+  const [what, ...details] = (error instanceof Error ? error.message : String(error)).split("\n");
+  for (const line of details) printer.line(line);
+  printer.line(`\ndemo: failed: ${what} (see ${logPath})`);
   process.exitCode = 1;
 }
 

@@ -59,9 +59,9 @@ export class DriverProcess {
       return driver;
     } catch (cause) {
       await driver.kill();
-      throw new Error(`the driver did not start; the end of ${driver.logPath}:\n${await driver.readLogTail()}`, {
-        cause,
-      });
+      const log = await driver.readLogTail();
+      const reason = log.split("\n").findLast((line) => !line.startsWith("{")) ?? String(cause);
+      throw new Error(`the driver did not start: ${reason}\n${log}`, { cause });
     }
   }
 

@@ -45,8 +45,15 @@ export class TestBed {
     const place = await preparePlace();
     const pools = { disk: place.path };
     const memoryPools = { memory: memoryPoolBytes };
-    const driver = await DriverProcess.start({ directory, pools, memoryPools, ...settings });
-    return new TestBed(before, directory, place, driver);
+    try {
+      const driver = await DriverProcess.start({ directory, pools, memoryPools, ...settings });
+      return new TestBed(before, directory, place, driver);
+    } catch (error) {
+      await unmountMemoryPools(directory);
+      await place.release();
+      await rm(directory, { recursive: true });
+      throw error;
+    }
   }
 
   get poolPath(): string {
@@ -82,17 +89,11 @@ export class TestBed {
     await attempt(() => this.driver.terminate());
     await attempt(() => this.keepLog());
     if (problems.length > 0) await attempt(() => this.removeByForce());
-    await this.unmountMemoryPool();
+    await unmountMemoryPools(this.directory);
     await attempt(() => this.place.release());
     await attempt(() => waitUntilNothingIsLeft(this.before));
     if (problems.length > 0) throw new AggregateError(problems, `cleaning up: ${problems.map(String).join("; ")}`);
     await rm(this.directory, { recursive: true });
-  }
-
-  // The tmpfs of a memory pool outlives its driver, as its volumes do: only who knows that no driver returns ends it.
-  private async unmountMemoryPool(): Promise<void> {
-    const memoryMounts = findMountsBelow(join(this.stateDir, "memory"));
-    for (const { mountPoint } of memoryMounts) await tryCommand("umount", [mountPoint]);
   }
 
   private async removeByForce(): Promise<void> {
@@ -112,4 +113,10 @@ export class TestBed {
     if (folder !== undefined)
       await copyFile(this.driver.logPath, join(folder, `driver-${basename(this.directory)}.log`));
   }
+}
+
+// The tmpfs of a memory pool outlives its driver, as its volumes do: only who knows that no driver returns ends it.
+async function unmountMemoryPools(directory: string): Promise<void> {
+  const memoryMounts = findMountsBelow(join(directory, "state/memory"));
+  for (const { mountPoint } of memoryMounts) await tryCommand("umount", [mountPoint]);
 }
