@@ -108,6 +108,14 @@ class RunTest(unittest.TestCase):
         self.assertEqual((result.returncode, result.stdout), (97, "fine\n"), result.stderr)
         self.assertIn("made_up", result.stderr)
 
+    @unittest.skipUnless(KERNEL == "uml", "Debian's kernels are built without LKDTM")
+    def test_a_real_warning_and_a_real_fault_fail_the_run(self):
+        for fault, expected in (("WARNING", "WARNING: .*lkdtm"), ("EXCEPTION", "panic .*Kernel mode fault")):
+            with self.subTest(fault=fault):
+                result = shell(f"echo {fault} > /sys/kernel/debug/provoke-crash/DIRECT")
+                self.assertEqual(result.returncode, 97, result.stderr)
+                self.assertRegex(result.stderr, f"kernel defect: .*{expected}")
+
     def test_an_injected_io_error_does_not_fail_the_run(self):
         result = shell("echo 'Buffer I/O error on dev ublkb0, logical block 0, async page read' > /dev/kmsg")
         self.assertEqual(result.returncode, 0, result.stderr)
