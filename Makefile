@@ -132,6 +132,17 @@ test-vm-on-%: build
 	@scripts/install-tool csi-sanity
 	@test/vm/run-suites $*
 
+# Ratios to in-kernel devices mean nothing in User-Mode Linux, where a system call costs many times what it should.
+BENCH_KERNEL := $(KERNEL:uml=7.3)
+
+.PHONY: bench
+bench: build ## our devices beside null_blk, kernel loop and rublk in one guest: KERNEL=6.12|6.18|7.3 (default 7.3)
+	$(call say,Measuring on kernel $(BENCH_KERNEL))
+	@scripts/install-packages vm
+	@test/vm/kernels/fetch $(BENCH_KERNEL)
+	@scripts/install-tool rublk
+	@test/bench/run --kernel $(BENCH_KERNEL)
+
 .PHONY: clean
 clean: ## remove what was built; downloads and kernels in .cache/ stay
 	@rm -rf dist src/gen native/build $(RESULTS) $(STAMPS) $(CACHE)/native $(CACHE)/jest

@@ -28,7 +28,6 @@ def measure(fio: list[str], device: Device, workload: Workload, seconds: float) 
         "workload": workload.label,
         "iops": round(side["iops"], 1),
         "mib_per_s": round(side["bw_bytes"] / (1 << 20), 2),
-        "machine_us_per_io": round(used.machine_ticks * 10_000 / requests, 2),
         **({} if device.server is None else {
             "server_us_per_io": round(used.server_ns / 1000 / requests, 2),
             "server_switches_per_io": round(used.server_switches / requests, 3),

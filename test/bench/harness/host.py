@@ -17,7 +17,7 @@ from .table import make_report
 GUEST_MEMORY_MB = 6144
 GUEST_LIMIT_S = 7200
 BUSY_LOAD = 0.7
-CLOCK_TITLES = {"instructions": "clock of instructions", "time": "clock of time"}
+CLOCK_TITLES = {"instructions": "instruction clock", "time": "real time"}
 
 
 def run_benchmark(options: HostOptions) -> int:

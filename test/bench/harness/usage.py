@@ -14,14 +14,12 @@ class Usage:
     requests: int
     server_ns: int
     server_switches: int
-    machine_ticks: int
 
     def since(self, before: "Usage") -> "Usage":
         return Usage(
             self.requests - before.requests,
             self.server_ns - before.server_ns,
             self.server_switches - before.server_switches,
-            self.machine_ticks - before.machine_ticks,
         )
 
 
@@ -32,7 +30,6 @@ def read_usage(device: Device) -> Usage:
         # Nanoseconds on a processor; utime and stime of stat come in ticks, too coarse for short measurements.
         server_ns=sum(int((task / "schedstat").read_text().split()[0]) for task in tasks),
         server_switches=sum(count_switches(task) for task in tasks),
-        machine_ticks=read_busy_ticks(),
     )
 
 
@@ -44,8 +41,3 @@ def read_requests(device: Device) -> int:
 def count_switches(task: Path) -> int:
     return sum(int(count) for count in SWITCHES.findall((task / "status").read_text()))
 
-
-def read_busy_ticks() -> int:
-    """All processors' time but idle and I/O wait, in hundredths of a second."""
-    user, nice, system, _idle, _wait, interrupt, soft = Path("/proc/stat").read_text().split()[1:8]
-    return sum(int(ticks) for ticks in (user, nice, system, interrupt, soft))
