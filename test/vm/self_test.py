@@ -10,7 +10,10 @@ from pathlib import Path
 
 RUN = Path(__file__).resolve().parent / "run"
 KERNEL = os.environ.get("VM_SELF_TEST_KERNEL", "uml")
-HOST_LIMIT_S = 400
+# An emulated processor needs a minute for what User-Mode Linux does in a second.
+LIMIT_S = 60 if KERNEL == "uml" else 240
+HANG_LIMIT_S = 15 if KERNEL == "uml" else 90
+HOST_LIMIT_S = 800
 
 # A write to a frozen file system waits, uninterruptibly, for ever.
 BLOCK_A_TASK = """
@@ -28,7 +31,7 @@ def run(*arguments: str, environment: dict[str, str] | None = None) -> subproces
 
 
 def shell(script: str, *options: str, **keywords) -> subprocess.CompletedProcess:
-    return run("--timeout", "60", *options, "--", "bash", "-c", script, **keywords)
+    return run("--timeout", str(LIMIT_S), *options, "--", "bash", "-c", script, **keywords)
 
 
 class RunTest(unittest.TestCase):
@@ -89,7 +92,7 @@ class RunTest(unittest.TestCase):
 
     def test_a_time_limit_shows_the_blocked_task(self):
         begin = time.monotonic()
-        result = run("--timeout", "15", "--", "bash", "-c", BLOCK_A_TASK + "wait")
+        result = run("--timeout", str(HANG_LIMIT_S), "--", "bash", "-c", BLOCK_A_TASK + "wait")
         self.assertEqual(result.returncode, 124, result.stderr)
         self.assertLess(time.monotonic() - begin, HOST_LIMIT_S)
         self.assertRegex(result.stdout, r"\nD \d+ touch\n")

@@ -7,8 +7,19 @@ load_modules() {
   mkdir -p /lib/modules
   rm -rf "/lib/modules/$release"
   ln -s "$modules/$release" "/lib/modules/$release"
+  make_static_nodes "$modules/$release/modules.devname"
   # Missing in kernels without ublk, where a test wants to see just that.
   modprobe -q ublk_drv
+}
+
+# Nodes such as /dev/loop-control that load their module when they are opened. A distribution's boot makes them too.
+make_static_nodes() {
+  local module name number
+  while read -r module name number; do
+    [[ $number =~ ^c([0-9]+):([0-9]+)$ ]] && [ ! -e "/dev/$name" ] || continue
+    mkdir -p "$(dirname "/dev/$name")"
+    mknod "/dev/$name" c "${BASH_REMATCH[1]}" "${BASH_REMATCH[2]}"
+  done < "$1"
 }
 
 prepare_system() {
