@@ -115,6 +115,11 @@ Status Queue::allocate_buffers() {
   if (::mlock(buffers_.data(), length_bytes) < 0 && errno != EPERM && (errno != ENOMEM || ::geteuid() == 0)) {
     return {-errno, "START_QUEUE"};
   }
+  // Saves pinning pages for each direct request. Refused above 1 GiB or the user's memory limit, where plain
+  // reads and writes do the same.
+  if (spec_.target->direct && ring_.register_buffer({buffers_.data(), length_bytes}) == 0) {
+    target_queue_.use_fixed_buffers();
+  }
   for (uint16_t i = 0; i < spec_.depth; i++) {
     tags_[i].request.tag = i;
     tags_[i].request.buffer = buffers_.data() + size_t{i} * spec_.max_io_bytes;

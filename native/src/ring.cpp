@@ -45,6 +45,11 @@ int Ring::register_files(std::span<const int> fds) {
   return io_uring_register_files(&ring_, fds.data(), static_cast<unsigned>(fds.size()));
 }
 
+int Ring::register_buffer(std::span<std::byte> memory) {
+  const iovec range = {.iov_base = memory.data(), .iov_len = memory.size()};
+  return io_uring_register_buffers(&ring_, &range, 1);
+}
+
 void Ring::clear(io_uring_sqe* sqe) const {
   std::memset(sqe, 0, (ring_.flags & IORING_SETUP_SQE128) != 0 ? 2 * sizeof(*sqe) : sizeof(*sqe));
 }

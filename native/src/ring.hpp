@@ -3,6 +3,7 @@
 #include <liburing.h>
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <span>
 
@@ -38,6 +39,10 @@ class Ring {
   // The descriptors become numbers 0..n-1 for entries with IOSQE_FIXED_FILE. They stay referenced until
   // reset().
   int register_files(std::span<const int> fds);
+
+  // The memory becomes buffer 0 for IORING_OP_READ_FIXED and WRITE_FIXED: its pages are pinned once, not for
+  // every request. It stays pinned until reset().
+  int register_buffer(std::span<std::byte> memory);
 
   // A zeroed entry. Submits what is queued when the ring is full; null only when the kernel refuses that.
   io_uring_sqe* next_sqe();

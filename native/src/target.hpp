@@ -45,6 +45,9 @@ class TargetQueue {
   // broken.
   io_uring_sqe* next_sqe() { return ring_.next_sqe(); }
   int file_slot() const { return file_slot_; }
+  // Whether the requests' buffers are the ring's buffer 0.
+  bool has_fixed_buffers() const { return has_fixed_buffers_; }
+  void use_fixed_buffers() { has_fixed_buffers_ = true; }
   // Call after io_uring_prep_*, which overwrites these fields.
   static void tie(io_uring_sqe* sqe, const Request& request) {
     sqe->flags |= IOSQE_FIXED_FILE;
@@ -56,6 +59,7 @@ class TargetQueue {
  private:
   Ring& ring_;
   int file_slot_;
+  bool has_fixed_buffers_ = false;
 };
 
 // `queue_io` and `complete_io` answer with the result of the request (bytes for READ and WRITE, 0 for the

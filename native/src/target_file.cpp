@@ -78,15 +78,14 @@ int open_file(const TargetSpec& spec, Target& target, const char*& step) {
 int64_t queue_transfer(TargetQueue& queue, const Request& request) {
   io_uring_sqe* sqe = queue.next_sqe();
   if (sqe == nullptr) return -EIO;
-  std::byte* buffer = request.buffer + request.done_bytes;
-  const auto length = static_cast<unsigned>(request.length_bytes - request.done_bytes);
-  const uint64_t offset = request.offset_bytes + request.done_bytes;
-  if (request.operation == abi::op_read) {
-    io_uring_prep_read(sqe, queue.file_slot(), buffer, length, offset);
-  } else {
-    io_uring_prep_write(sqe, queue.file_slot(), buffer, length, offset);
-    if ((request.flags & abi::io_f_fua) != 0) sqe->rw_flags = RWF_DSYNC;
-  }
+  const bool reads = request.operation == abi::op_read;
+  const bool fixed = queue.has_fixed_buffers();
+  const int operation = reads ? (fixed ? IORING_OP_READ_FIXED : IORING_OP_READ)
+                              : (fixed ? IORING_OP_WRITE_FIXED : IORING_OP_WRITE);
+  io_uring_prep_rw(operation, sqe, queue.file_slot(), request.buffer + request.done_bytes,
+                   static_cast<unsigned>(request.length_bytes - request.done_bytes),
+                   request.offset_bytes + request.done_bytes);
+  if (!reads && (request.flags & abi::io_f_fua) != 0) sqe->rw_flags = RWF_DSYNC;
   TargetQueue::tie(sqe, request);
   return answer_later;
 }
