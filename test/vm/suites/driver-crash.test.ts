@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { countCompletedIo, waitForIo } from "./support/completed-io.js";
 import { checkFileSystem } from "./support/file-system.js";
 import { runFio, verifyOptions } from "./support/fio.js";
-import { byScale } from "./support/scale.js";
+import { byScale, onlyInFull } from "./support/scale.js";
 import { TestBed } from "./support/test-bed.js";
 import type { TestVolume } from "./support/test-volume.js";
 
@@ -76,17 +76,19 @@ describe("SIGKILL of the driver", () => {
     await volume.delete();
   }, 1_200_000);
 
-  test("a memory volume keeps its bytes too", async () => {
-    const access = { kind: "mount", fsType: "ext4" } as const;
-    const parameters = { pool: "memory" };
-    const volume = bed.volume({ name: "crash-memory", sizeBytes: 32 * mebibyte, access, parameters });
-    await volume.start();
-    const deviceId = await volume.findDeviceId();
-    const load = startVerifiedLoad(volume.targetPath);
-    load.catch(() => undefined);
-    await waitForIo(deviceId, 100);
-    await crashAndRestart(deviceId);
-    await load;
-    await volume.finish();
-  }, 300_000);
+  onlyInFull(() => {
+    test("a memory volume keeps its bytes too", async () => {
+      const access = { kind: "mount", fsType: "ext4" } as const;
+      const parameters = { pool: "memory" };
+      const volume = bed.volume({ name: "crash-memory", sizeBytes: 32 * mebibyte, access, parameters });
+      await volume.start();
+      const deviceId = await volume.findDeviceId();
+      const load = startVerifiedLoad(volume.targetPath);
+      load.catch(() => undefined);
+      await waitForIo(deviceId, 100);
+      await crashAndRestart(deviceId);
+      await load;
+      await volume.finish();
+    }, 300_000);
+  });
 });

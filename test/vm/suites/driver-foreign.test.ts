@@ -3,6 +3,7 @@ import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import { createRandomFile, digest, writeToDevice } from "./support/device-io.js";
 import { DeviceServer } from "./support/device-server.js";
 import { loadLibrary } from "./support/library.js";
+import { onlyInFull } from "./support/scale.js";
 import { TestBed } from "./support/test-bed.js";
 
 const mebibyte = 1024 ** 2;
@@ -61,9 +62,11 @@ test("devices of others are untouched by start, work, crash, adoption and stop o
   await expectUntouched();
 });
 
-test("the device that waited is still good for its own server", async () => {
-  const target = { kind: "memory", path: imagePath } as const;
-  const server = await DeviceServer.start({ recover: [waiting.deviceId, target, {}] });
-  expect(await digest(`/dev/ublkb${waiting.deviceId}`, sizeBytes)).toBe(await digest(imagePath, sizeBytes));
-  await server.kill();
+onlyInFull(() => {
+  test("the device that waited is still good for its own server", async () => {
+    const target = { kind: "memory", path: imagePath } as const;
+    const server = await DeviceServer.start({ recover: [waiting.deviceId, target, {}] });
+    expect(await digest(`/dev/ublkb${waiting.deviceId}`, sizeBytes)).toBe(await digest(imagePath, sizeBytes));
+    await server.kill();
+  });
 });

@@ -7,6 +7,7 @@ import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import { countCompletedIo } from "./support/completed-io.js";
 import { loadLibrary } from "./support/library.js";
 import { runCommand } from "./support/run-command.js";
+import { onlyInFull } from "./support/scale.js";
 import { TestBed } from "./support/test-bed.js";
 import { waitFor } from "./support/wait-for.js";
 
@@ -58,32 +59,34 @@ test("SIGTERM: an unused device goes, a used one waits, and the next driver take
   await used.finish();
 });
 
-test("an unchanged claim on a volume is answered by the next driver as by the last", async () => {
-  const volume = bed.volume({ name: "claim", sizeBytes: 32 * mebibyte, access: mount });
-  await volume.start();
-  const { id } = volume;
-  const deviceId = await volume.findDeviceId();
-  await bed.driver.kill();
-  await bed.restart();
-  expect((await volume.create()).volumeId).toBe(id);
-  await volume.stage();
-  await volume.publish();
-  expect(await volume.findDeviceId()).toBe(deviceId);
-  await volume.finish();
-});
+onlyInFull(() => {
+  test("an unchanged claim on a volume is answered by the next driver as by the last", async () => {
+    const volume = bed.volume({ name: "claim", sizeBytes: 32 * mebibyte, access: mount });
+    await volume.start();
+    const { id } = volume;
+    const deviceId = await volume.findDeviceId();
+    await bed.driver.kill();
+    await bed.restart();
+    expect((await volume.create()).volumeId).toBe(id);
+    await volume.stage();
+    await volume.publish();
+    expect(await volume.findDeviceId()).toBe(deviceId);
+    await volume.finish();
+  });
 
-test("a device whose mount went away while no driver ran is removed when the volume is unstaged", async () => {
-  const volume = bed.volume({ name: "unmounted", sizeBytes: 32 * mebibyte, access: mount });
-  await volume.start();
-  const deviceId = await volume.findDeviceId();
-  await runCommand("sync", ["-f", volume.targetPath]);
-  await bed.driver.kill();
-  await bed.restart();
-  await runCommand("umount", [volume.targetPath]);
-  await runCommand("umount", [volume.stagingPath]);
-  expect(await findDeviceState(deviceId)).toBe("live");
-  await volume.finish();
-  expect(await findDeviceState(deviceId)).toBeUndefined();
+  test("a device whose mount went away while no driver ran is removed when the volume is unstaged", async () => {
+    const volume = bed.volume({ name: "unmounted", sizeBytes: 32 * mebibyte, access: mount });
+    await volume.start();
+    const deviceId = await volume.findDeviceId();
+    await runCommand("sync", ["-f", volume.targetPath]);
+    await bed.driver.kill();
+    await bed.restart();
+    await runCommand("umount", [volume.targetPath]);
+    await runCommand("umount", [volume.stagingPath]);
+    expect(await findDeviceState(deviceId)).toBe("live");
+    await volume.finish();
+    expect(await findDeviceState(deviceId)).toBeUndefined();
+  });
 });
 
 async function readStatus(processId: number | undefined): Promise<string> {

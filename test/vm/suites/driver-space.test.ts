@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { ControllerService, GetCapacityRequest } from "../../../src/gen/csi/csi.js";
 import { readAllocatedBytes, readBlockAttribute } from "./support/device-io.js";
 import { runCommand } from "./support/run-command.js";
+import { onlyInFull } from "./support/scale.js";
 import { TestBed } from "./support/test-bed.js";
 
 const mebibyte = 1024 ** 2;
@@ -44,21 +45,23 @@ describe("discard", () => {
     await volume.finish();
   });
 
-  test("a file deleted from a thin volume gives its space back with fstrim", async () => {
-    const access = { kind: "mount", fsType: "ext4" } as const;
-    const volume = bed.volume({ name: "trim", sizeBytes: volumeBytes, access, parameters: { provisioning: "thin" } });
-    await volume.start();
-    const image = bed.imagePath(volume);
-    const empty = await readAllocatedBytes(image);
-    const file = join(volume.targetPath, "file");
-    await fill(file);
-    const full = await readAllocatedBytes(image);
-    expect(full - empty).toBeGreaterThanOrEqual(16 * mebibyte);
-    await runCommand("rm", [file]);
-    await runCommand("sync", ["-f", volume.targetPath]);
-    await runCommand("fstrim", [volume.targetPath]);
-    expect(full - (await readAllocatedBytes(image))).toBeGreaterThanOrEqual(15 * mebibyte);
-    await volume.finish();
+  onlyInFull(() => {
+    test("a file deleted from a thin volume gives its space back with fstrim", async () => {
+      const access = { kind: "mount", fsType: "ext4" } as const;
+      const volume = bed.volume({ name: "trim", sizeBytes: volumeBytes, access, parameters: { provisioning: "thin" } });
+      await volume.start();
+      const image = bed.imagePath(volume);
+      const empty = await readAllocatedBytes(image);
+      const file = join(volume.targetPath, "file");
+      await fill(file);
+      const full = await readAllocatedBytes(image);
+      expect(full - empty).toBeGreaterThanOrEqual(16 * mebibyte);
+      await runCommand("rm", [file]);
+      await runCommand("sync", ["-f", volume.targetPath]);
+      await runCommand("fstrim", [volume.targetPath]);
+      expect(full - (await readAllocatedBytes(image))).toBeGreaterThanOrEqual(15 * mebibyte);
+      await volume.finish();
+    });
   });
 
   test("a thick volume keeps its space, and offers no discard", async () => {
@@ -76,57 +79,59 @@ describe("discard", () => {
   });
 });
 
-describe("capacity", () => {
-  test("follows thick and thin volumes alike, by their whole size", async () => {
-    const before = await readCapacity();
-    const thick = bed.volume({ name: "booked-thick", sizeBytes: volumeBytes, access: block });
-    const parameters = { provisioning: "thin" };
-    const thin = bed.volume({ name: "booked-thin", sizeBytes: volumeBytes, access: block, parameters });
-    await thick.create();
-    await thin.create();
-    const booked = before - (await readCapacity());
-    expect(Number(booked)).toBeGreaterThanOrEqual(2 * volumeBytes);
-    expect(Number(booked)).toBeLessThan(2 * volumeBytes + mebibyte);
-    await thick.delete();
-    await thin.delete();
-  });
+onlyInFull(() => {
+  describe("capacity", () => {
+    test("follows thick and thin volumes alike, by their whole size", async () => {
+      const before = await readCapacity();
+      const thick = bed.volume({ name: "booked-thick", sizeBytes: volumeBytes, access: block });
+      const parameters = { provisioning: "thin" };
+      const thin = bed.volume({ name: "booked-thin", sizeBytes: volumeBytes, access: block, parameters });
+      await thick.create();
+      await thin.create();
+      const booked = before - (await readCapacity());
+      expect(Number(booked)).toBeGreaterThanOrEqual(2 * volumeBytes);
+      expect(Number(booked)).toBeLessThan(2 * volumeBytes + mebibyte);
+      await thick.delete();
+      await thin.delete();
+    });
 
-  test("a full disk refuses the next volume, makes nothing, and leaves the others alone", async () => {
-    const volume = bed.volume({ name: "before-full", sizeBytes: volumeBytes, access: block });
-    await volume.start();
-    const ballast = join(bed.poolPath, "../ballast");
-    const { bavail, bsize } = await statfs(bed.poolPath);
-    await runCommand("fallocate", ["-l", String(bavail * bsize - 8 * mebibyte), ballast]);
-    for (const provisioning of ["thick", "thin"]) {
-      const late = bed.volume({
-        name: `late-${provisioning}`,
-        sizeBytes: volumeBytes,
-        access: block,
-        parameters: { provisioning },
-      });
-      await expect(late.create()).rejects.toMatchObject({
-        code: Code.RESOURCE_EXHAUSTED,
-        details: expect.stringContaining("disk"),
-      });
-    }
-    expect(await readdir(join(bed.poolPath, "volumes"))).toEqual([volume.id]);
-    await fill(volume.targetPath);
-    await runCommand("rm", [ballast]);
-    const later = bed.volume({ name: "late-thick", sizeBytes: volumeBytes, access: block });
-    await later.create();
-    await later.delete();
-    await volume.finish();
-  });
+    test("a full disk refuses the next volume, makes nothing, and leaves the others alone", async () => {
+      const volume = bed.volume({ name: "before-full", sizeBytes: volumeBytes, access: block });
+      await volume.start();
+      const ballast = join(bed.poolPath, "../ballast");
+      const { bavail, bsize } = await statfs(bed.poolPath);
+      await runCommand("fallocate", ["-l", String(bavail * bsize - 8 * mebibyte), ballast]);
+      for (const provisioning of ["thick", "thin"]) {
+        const late = bed.volume({
+          name: `late-${provisioning}`,
+          sizeBytes: volumeBytes,
+          access: block,
+          parameters: { provisioning },
+        });
+        await expect(late.create()).rejects.toMatchObject({
+          code: Code.RESOURCE_EXHAUSTED,
+          details: expect.stringContaining("disk"),
+        });
+      }
+      expect(await readdir(join(bed.poolPath, "volumes"))).toEqual([volume.id]);
+      await fill(volume.targetPath);
+      await runCommand("rm", [ballast]);
+      const later = bed.volume({ name: "late-thick", sizeBytes: volumeBytes, access: block });
+      await later.create();
+      await later.delete();
+      await volume.finish();
+    });
 
-  test("a memory pool holds its budget", async () => {
-    const sizeBytes = 400 * mebibyte;
-    const parameters = { pool: "memory" };
-    const first = bed.volume({ name: "memory-first", sizeBytes, access: block, parameters });
-    const second = bed.volume({ name: "memory-second", sizeBytes, access: block, parameters });
-    await first.create();
-    await expect(second.create()).rejects.toMatchObject({ code: Code.RESOURCE_EXHAUSTED });
-    await first.delete();
-    await second.create();
-    await second.delete();
+    test("a memory pool holds its budget", async () => {
+      const sizeBytes = 400 * mebibyte;
+      const parameters = { pool: "memory" };
+      const first = bed.volume({ name: "memory-first", sizeBytes, access: block, parameters });
+      const second = bed.volume({ name: "memory-second", sizeBytes, access: block, parameters });
+      await first.create();
+      await expect(second.create()).rejects.toMatchObject({ code: Code.RESOURCE_EXHAUSTED });
+      await first.delete();
+      await second.create();
+      await second.delete();
+    });
   });
 });

@@ -13,3 +13,8 @@ function readScale(text: string): "full" | "smoke" {
   if (text === "full" || text === "smoke") return text;
   throw new Error(`UBLK_SUITE is "${text}", expected "full" or "smoke"`);
 }
+
+/** Defines cases of the full scale only: those that say little about one kernel that they do not say about another. */
+export function onlyInFull(define: () => void): void {
+  if (scale === "full") define();
+}
