@@ -40,4 +40,3 @@ def read_requests(device: Device) -> int:
 
 def count_switches(task: Path) -> int:
     return sum(int(count) for count in SWITCHES.findall((task / "status").read_text()))
-
