@@ -1,6 +1,7 @@
 // The file target through a real ring on temporary files.
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <string>
@@ -101,6 +102,17 @@ TEST_P(FileTarget, HonoursForcedUnitAccess) {
   const std::string bytes = pattern(block_bytes, 7);
   ASSERT_EQ(rig.write(0, bytes, abi::io_f_fua), static_cast<int64_t>(bytes.size()));
   EXPECT_EQ(contents(path(), 0, bytes.size()), bytes);
+}
+
+TEST_P(FileTarget, AsksForDurabilityExactlyWhereItIsPromised) {
+  const TargetSpec wanted = spec();
+  EXPECT_EQ(TargetRig(wanted).entry(abi::op_write, abi::io_f_fua).rw_flags, RWF_DSYNC);
+  EXPECT_EQ(TargetRig(wanted).entry(abi::op_write).rw_flags, 0);
+  const io_uring_sqe flush = TargetRig(wanted).entry(abi::op_flush);
+  EXPECT_EQ(flush.opcode, IORING_OP_FSYNC);
+  EXPECT_EQ(flush.fsync_flags, uint32_t{IORING_FSYNC_DATASYNC});
+  EXPECT_EQ(flush.off, 0u);
+  EXPECT_EQ(flush.len, 0u) << "the whole file, not the request's range";
 }
 
 TEST_P(FileTarget, DiscardGivesSpaceBackAndReadsAsZeros) {

@@ -60,6 +60,14 @@ int64_t TargetRig::read_result(uint64_t offset_bytes, uint64_t length_bytes) {
   return run(abi::op_read, offset_bytes, length_bytes);
 }
 
+io_uring_sqe TargetRig::entry(uint8_t operation, uint32_t flags) {
+  request_.operation = operation;
+  request_.length_bytes = 4096;
+  request_.flags = flags;
+  EXPECT_EQ(target_.ops->queue_io(target_, queue_, request_), answer_later);
+  return *(ring_.next_sqe() - 1);
+}
+
 std::string TargetRig::buffer(uint64_t length_bytes) const {
   return {reinterpret_cast<const char*>(buffer_.data()), length_bytes};
 }

@@ -28,6 +28,8 @@ class TargetRig {
   std::string read(uint64_t offset_bytes, uint64_t length_bytes);
   // The result of that READ alone.
   int64_t read_result(uint64_t offset_bytes, uint64_t length_bytes);
+  // The ring entry that the request would become; it is not sent. Once for each rig.
+  io_uring_sqe entry(uint8_t operation, uint32_t flags = 0);
   // What the request's buffer holds now.
   std::string buffer(uint64_t length_bytes) const;
 
