@@ -8,7 +8,7 @@ from .plan import IMAGE_BYTES, Workload
 from .processes import CommandError, copy_program, run_command
 from .usage import read_usage
 
-RAMP_S = 0.1
+RAMP_S = 0.02
 
 
 def install_fio() -> list[str]:
@@ -28,6 +28,7 @@ def measure(fio: list[str], device: Device, workload: Workload, seconds: float) 
         "workload": workload.label,
         "iops": round(side["iops"], 1),
         "mib_per_s": round(side["bw_bytes"] / (1 << 20), 2),
+        "guest_switches_per_io": round(used.guest_switches / requests, 3),
         **({} if device.server is None else {
             "server_us_per_io": round(used.server_ns / 1000 / requests, 2),
             "server_switches_per_io": round(used.server_switches / requests, 3),

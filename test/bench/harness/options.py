@@ -50,7 +50,7 @@ def names_from(known: dict):
 
 def add_measurement_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=positive, default=5, help="rounds over all devices and workloads (5)")
-    parser.add_argument("--seconds", type=float, default=0.4, help="length of one measurement (0.4)")
+    parser.add_argument("--seconds", type=float, default=0.06, help="length of one measurement in guest time (0.06)")
     parser.add_argument("--disk", choices=DISKS, default="ram", help="what carries the xfs (ram)")
     parser.add_argument("--devices", type=names_from(DEVICES), default=list(DEVICES), help="comma-separated")
     parser.add_argument("--workloads", type=names_from(WORKLOADS), default=list(WORKLOADS), help="comma-separated")

@@ -44,6 +44,6 @@ def make_report(title: str, rounds: Rounds, ratios: dict[str, dict[str, float]])
          ratio_table(ratios)),
         ("IOPS, median", figure_table(rounds, "iops")),
         ("Processor time of the server per I/O, microseconds, median", figure_table(rounds, "server_us_per_io")),
-        ("Context switches of the server per I/O, median", figure_table(rounds, "server_switches_per_io")),
+        ("Context switches of the whole guest per I/O, median", figure_table(rounds, "guest_switches_per_io")),
     ]
     return "\n\n".join(f"**{heading}**\n\n{table}" for heading, table in sections) + "\n"
