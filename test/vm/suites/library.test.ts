@@ -34,6 +34,8 @@ import { waitFor } from "./support/wait-for.js";
 
 const mebibyte = 1024 ** 2;
 const sizeBytes = 4 * mebibyte;
+/** Many devices on an emulated kernel take their time. */
+const patient = { timeoutMs: 150_000 };
 const deviceCount = byScale({ full: 50, smoke: 8 });
 
 /** One process for many devices: starting one takes long where the kernel is emulated. */
@@ -259,11 +261,11 @@ describe("semantics", () => {
     expect(new Set(devices.map(({ deviceId }) => deviceId)).size).toBe(deviceCount);
     const data = await createRandomFile(join(scratch, "data"), mebibyte);
     const paths = devices.map(({ path }) => path);
-    await runCommand("bash", ["-ec", writeToEach, "write", data, ...paths]);
+    await runCommand("bash", ["-ec", writeToEach, "write", data, ...paths], patient);
     const files = served.map(({ path }) => path);
-    await runCommand("bash", ["-ec", compareEach, "compare", data, ...paths, ...files]);
+    await runCommand("bash", ["-ec", compareEach, "compare", data, ...paths, ...files], patient);
     await Promise.all(devices.map((device) => device.stop()));
-  });
+  }, 400_000);
 });
 
 describe("errors", () => {
