@@ -203,8 +203,6 @@ TEST_F(QueueLife, ServesWhereItMayWhenItsCpusAreNotAllowed) {
   EXPECT_EQ(rig.serve(0, abi::op_read, 0, 8), 4096);
 }
 
-// Sanitizers make mlock do nothing.
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 TEST_F(QueueLife, LocksItsBuffersAndGivesThemBack) {
   const uint64_t before = process_status("VmLck:", 10);
   {
@@ -213,7 +211,6 @@ TEST_F(QueueLife, LocksItsBuffersAndGivesThemBack) {
   }
   EXPECT_EQ(process_status("VmLck:", 10), before);
 }
-#endif
 
 }  // namespace
 }  // namespace ublk

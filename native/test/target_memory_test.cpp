@@ -123,9 +123,6 @@ TEST_F(MemoryTarget, ReadOnlyServesReadsAndRefusesEveryChange) {
   EXPECT_EQ(contents(spec.path, 0, 512), pattern(512, 8));
 }
 
-// ThreadSanitizer blocks every signal while a handler runs; after a jump out of one the next SIGBUS would
-// kill.
-#if !defined(__SANITIZE_THREAD__)
 TEST_F(MemoryTarget, AFileCutShortUnderItFailsRequestsInsteadOfTheProcess) {
   const std::string path = image();
   TargetRig rig(memory_spec(path));
@@ -145,8 +142,6 @@ TEST_F(MemoryTarget, AFullTmpfsFailsTheWriteAndNothingElse) {
   EXPECT_EQ(rig.write(48 * block_bytes, pattern(64 * block_bytes, 13)), -ENOSPC);
   EXPECT_EQ(rig.read(0, 48 * block_bytes), pattern(48 * block_bytes, 12));
 }
-#endif
-
 TEST_F(MemoryTarget, RefusesOperationsItDoesNotKnow) {
   TargetRig rig(memory_spec(""));
   for (const uint8_t operation :
