@@ -81,12 +81,12 @@ proto-sync: $(STAMPS)/npm ## renew proto/csi/csi.proto from the CSI specificatio
 
 # Every suite leaves its result file in $(RESULTS); test/report/count adds them up into the one closing line.
 SUITES := unit native-plain native-asan sanity-fakes-mount sanity-fakes-block tools vm-self-test
-TEST_KERNELS := uml 6.12 7.3
+TEST_KERNELS := uml 6.1 6.12 7.3
 VM_SUITES := $(foreach kernel,$(TEST_KERNELS),vm-$(kernel)-guest vm-$(kernel)-jest) \
   $(foreach pool,disk scratch,vm-uml-sanity-real-$(pool)-mount vm-uml-sanity-real-$(pool)-block)
 
 .PHONY: test
-test: ## everything: lint, unit, native, csi-sanity, and the guest suites on uml, 6.12 and 7.3
+test: ## everything: lint, unit, native, csi-sanity, and the guest suites on uml, 6.1 (which has no ublk), 6.12 and 7.3
 	@rm -rf $(RESULTS) && mkdir -p $(RESULTS)
 	@status=0; \
 	for part in lint test-unit test-native test-sanity test-bed $(TEST_KERNELS:%=test-vm-on-%); do \
@@ -123,7 +123,7 @@ test-bed: ## the guest runner and the counting of results, tried on themselves
 	@test/vm/self-test
 
 .PHONY: test-vm
-test-vm: test-vm-on-$(KERNEL) ## the suites that need a real ublk device, in a guest: KERNEL=uml|6.12|6.18|7.3
+test-vm: test-vm-on-$(KERNEL) ## the suites that need a real ublk device, in a guest: KERNEL=uml|6.1|6.12|6.18|7.3
 
 test-vm-on-%: build
 	$(call say,Guest suites on kernel $*)
