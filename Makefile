@@ -64,7 +64,7 @@ demo: build ## the life of two volumes and a crash of the driver, on this machin
 
 .PHONY: lint
 lint: $(STAMPS)/gen $(STAMPS)/packages-build ## types, lint, import arrows, formatting
-	$(call say,Checking types\, lint and formatting)
+	$(call say,Checking types and style)
 	@$(NPX)/tsc -p .
 	@$(NPX)/biome check --error-on-warnings .
 	@clang-format --dry-run --Werror native/src/* native/test/*.cpp native/test/*.hpp

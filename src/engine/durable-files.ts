@@ -1,27 +1,11 @@
-import { mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
+import { mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { dirname } from "node:path";
-
-/** A write that did not end leaves its bytes under this suffix; nothing reads them. */
-export const temporarySuffix = ".tmp";
-
-/** Replaces a file so that after a crash at any moment either the old or the new text is there, whole. */
-export async function writeDurably(path: string, text: string): Promise<void> {
-  const temporary = `${path}${temporarySuffix}`;
-  const file = await open(temporary, "w", 0o600);
-  try {
-    await file.writeFile(text);
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-  await rename(temporary, path);
-  await syncFolder(dirname(path));
-}
+import { syncDirectory } from "../system/files.js";
 
 /** Removes a file, if it is there, and makes the removal last. */
 export async function removeDurably(path: string): Promise<void> {
   await rm(path, { force: true });
-  await syncFolder(dirname(path));
+  await syncDirectory(dirname(path));
 }
 
 /** The text of a file, or undefined when there is none. */
@@ -38,13 +22,4 @@ export async function readIfThere(path: string): Promise<string | undefined> {
 export async function readOrMakeFolder(path: string): Promise<string[]> {
   await mkdir(path, { recursive: true, mode: 0o700 });
   return await readdir(path);
-}
-
-async function syncFolder(path: string): Promise<void> {
-  const folder = await open(path, "r");
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
-  }
 }

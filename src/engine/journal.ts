@@ -1,6 +1,7 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
-import { readIfThere, readOrMakeFolder, removeDurably, writeDurably } from "./durable-files.js";
+import { writeFileDurably } from "../system/files.js";
+import { readIfThere, readOrMakeFolder, removeDurably } from "./durable-files.js";
 import { formatEntry, type JournalEntry, JournalError, parseEntry } from "./journal-entry.js";
 
 /** Remembers every device of this driver instance across crashes. */
@@ -48,7 +49,7 @@ export class FileJournal implements Journal {
 
   async write(entry: JournalEntry): Promise<void> {
     await mkdir(this.folder, { recursive: true, mode: 0o700 });
-    await writeDurably(this.toPath(entry.volumeId), formatEntry(entry));
+    await writeFileDurably(this.toPath(entry.volumeId), formatEntry(entry));
   }
 
   async remove(volumeId: string): Promise<void> {
