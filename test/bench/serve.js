@@ -1,4 +1,4 @@
-// Serves one device until it is told to end: `node serve.js '{"target": {...}, "sizeBytes": N}' '{"queueCount": N, ...}'`.
+// Serves one device until it is told to end: `node serve.js PARAMS OPTIONS`, both as JSON for createAndServe.
 // Prints one line of JSON when the device answers I/O.
 import { createAndServe } from "../../dist/ublk/index.js";
 

@@ -51,7 +51,10 @@ def write_report(options: HostOptions, host_load: dict[str, float]) -> None:
     guest = read_json(out / "guest.json")
     rounds = index_rounds(raw_rounds)
     ratios = compute_ratios(rounds)
-    title = f"Linux {guest['kernel_release']}, {len(rounds)} rounds, xfs on a {guest['disk']} disk, {CLOCK_TITLES[options.clock]}"
+    title = (
+        f"Linux {guest['kernel_release']}, {len(rounds)} rounds, "
+        f"xfs on a {guest['disk']} disk, {CLOCK_TITLES[options.clock]}"
+    )
     report = make_report(title, rounds, ratios)
     whole = {"guest": guest, "clock": options.clock, "host_load": host_load, "ratios": ratios, "rounds": raw_rounds}
     write_result(options.kernel, "json", json.dumps(whole, indent=1) + "\n")

@@ -64,7 +64,7 @@ def parse_host_options(arguments: list[str]) -> HostOptions:
     parser = argparse.ArgumentParser(prog="test/bench/run", description="Measure our devices beside their peers.")
     parser.add_argument("--kernel", choices=KERNELS, default="7.3", help="guest kernel (7.3)")
     parser.add_argument("--clock", choices=CLOCKS, default="instructions",
-                        help="what the guest's seconds are: instructions executed, whatever else the host does, or time")
+                        help="what a guest's second is: instructions executed, whatever the host's load, or real time")
     add_measurement_options(parser)
     parsed = parser.parse_args(arguments)
     return HostOptions(parsed.kernel, parsed.clock, to_guest_options(parsed, RESULTS / f"{parsed.kernel}.raw"))
