@@ -13,7 +13,7 @@ export default {
     ],
   },
   // Emulated kernels are slow. A test that waits for a condition has a shorter deadline of its own.
-  testTimeout: 180_000,
+  testTimeout: 300_000,
   // One machine, one set of devices: suites that count what is left behind cannot share it.
   maxWorkers: 1,
   // Sees a checkout that changes outside, so nothing is kept from one boot to the next.

@@ -1,6 +1,7 @@
 import { Client, credentials, Metadata, type MethodDefinition } from "@grpc/grpc-js";
 
-const defaultDeadlineMs = 60_000;
+/** As kubelet has it. */
+const defaultDeadlineMs = 120_000;
 /** A driver that has just started should not wait for a client that still pauses after its last attempt. */
 const reconnectOptions = { "grpc.initial_reconnect_backoff_ms": 20, "grpc.max_reconnect_backoff_ms": 100 };
 

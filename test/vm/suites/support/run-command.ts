@@ -8,12 +8,12 @@ export interface CommandOutcome {
 }
 
 export interface RunOptions {
-  /** Default one minute; then the program is killed and the call fails. */
+  /** Default two minutes, long even for an emulated kernel; then the program is killed and the call fails. */
   timeoutMs?: number;
   input?: string;
 }
 
-const defaultTimeoutMs = 60_000;
+const defaultTimeoutMs = 120_000;
 const outputBytesMax = 64 * 1024 ** 2;
 
 /** Runs a program and returns its standard output; any exit code but 0 is an error that shows what it printed. */
