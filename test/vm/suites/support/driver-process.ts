@@ -31,7 +31,7 @@ export interface ExitStatus {
   complaint: string;
 }
 
-const readyTimeoutMs = 120_000;
+const readyTimeoutMs = 240_000;
 const probeTimeoutMs = 5_000;
 const exitTimeoutMs = 60_000;
 const driverProgram = join(repositoryPath, "dist/main.js");
