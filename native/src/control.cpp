@@ -7,6 +7,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <tuple>
 
 namespace ublk {
 
@@ -76,7 +77,10 @@ struct Control::Pending {
 };
 
 Control::Control() = default;
-Control::~Control() = default;
+// Leaks what the kernel may still write into, which is the lesser harm.
+Control::~Control() {
+  for (auto& [serial, pending] : abandoned_) std::ignore = pending.release();
+}
 
 Status Control::open() {
   if (control_.valid()) return Status::success();
@@ -104,10 +108,12 @@ int Control::command(uint32_t operation, abi::CtrlCmd command, std::span<std::by
       pending->command.len = static_cast<uint16_t>(payload.size());
     }
     result = submit(*pending, serial);
-    if (result == 0) result = wait_for(serial, deadline_ms);
-    if (result == -ETIMEDOUT) {
+    if (result < 0) return result;
+    if (!wait_for(serial, deadline_ms, result)) {
       abandoned_.emplace(serial, std::move(pending));
-    } else if (result >= 0 && !payload.empty()) {
+      return result;
+    }
+    if (result >= 0 && !payload.empty()) {
       std::memcpy(payload.data(), pending->payload.data(), payload.size());
     }
     if (result != -EINTR) return result;
@@ -127,16 +133,17 @@ int Control::submit(Pending& pending, uint64_t serial) {
   return 0;
 }
 
-int Control::wait_for(uint64_t serial, uint32_t deadline_ms) {
+// False: the kernel has not answered, and `result` says why nobody waits any longer.
+bool Control::wait_for(uint64_t serial, uint32_t deadline_ms, int& result) {
   const uint64_t deadline = now_ms() + deadline_ms;
-  int result = 0;
   while (!take_result(serial, result)) {
     const uint64_t now = now_ms();
-    if (now >= deadline) return -ETIMEDOUT;
-    const int waited = ring_.submit_and_wait_for(static_cast<uint32_t>(deadline - now));
-    if (waited < 0 && waited != -ETIME && waited != -EINTR && waited != -EAGAIN) return waited;
+    result = -ETIMEDOUT;
+    if (now >= deadline) return false;
+    result = ring_.submit_and_wait_for(static_cast<uint32_t>(deadline - now));
+    if (result < 0 && result != -ETIME && result != -EINTR && result != -EAGAIN) return false;
   }
-  return result;
+  return true;
 }
 
 bool Control::take_result(uint64_t serial, int& result) {

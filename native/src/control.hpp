@@ -63,7 +63,7 @@ class Control {
  private:
   struct Pending;
   int submit(Pending& pending, uint64_t serial);
-  int wait_for(uint64_t serial, uint32_t deadline_ms);
+  bool wait_for(uint64_t serial, uint32_t deadline_ms, int& result);
   bool take_result(uint64_t serial, int& result);
 
   UniqueFd control_;

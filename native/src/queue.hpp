@@ -73,8 +73,6 @@ class Queue {
   const QueueCounters& counters() const { return counters_; }
 
  private:
-  friend class QueueTestPeer;
-
   // The thread's life, in order.
   Status prepare();
   int pin_to_cpus() const;
