@@ -7,7 +7,6 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
-#include <tuple>
 
 namespace ublk {
 
@@ -77,9 +76,12 @@ struct Control::Pending {
 };
 
 Control::Control() = default;
-// Leaks what the kernel may still write into, which is the lesser harm.
+// What the kernel may still write into outlives everything: keeping it is the lesser harm.
 Control::~Control() {
-  for (auto& [serial, pending] : abandoned_) std::ignore = pending.release();
+  static std::mutex mutex;
+  static auto& kept = *new std::vector<std::unique_ptr<Pending>>;
+  const std::lock_guard lock(mutex);
+  for (auto& [serial, pending] : abandoned_) kept.push_back(std::move(pending));
 }
 
 Status Control::open() {
