@@ -5,6 +5,7 @@ import { DeviceServer } from "./support/device-server.js";
 import { loadLibrary } from "./support/library.js";
 import { onlyInFull } from "./support/scale.js";
 import { TestBed } from "./support/test-bed.js";
+import { waitFor } from "./support/wait-for.js";
 
 const mebibyte = 1024 ** 2;
 const sizeBytes = 8 * mebibyte;
@@ -31,12 +32,21 @@ beforeAll(async () => {
 
 afterAll(async () => {
   await bed.dispose();
-  const { removeDevice } = await loadLibrary();
   await live.kill();
-  await removeDevice(live.deviceId, { force: true }).catch(() => undefined);
-  await removeDevice(waiting.deviceId, { force: true });
+  await removeWithoutServer(live.deviceId);
+  await removeWithoutServer(waiting.deviceId);
   for (const path of [imagePath, "/run/foreign-data"]) await rm(path);
 });
+
+/** The kernel shows a device as live for a moment after its server has died. */
+async function removeWithoutServer(deviceId: number): Promise<void> {
+  const { listDevices, removeDevice } = await loadLibrary();
+  await waitFor(`device ${deviceId} to have no server`, async () => {
+    const device = (await listDevices()).find((found) => found.deviceId === deviceId);
+    return device?.state !== "live";
+  });
+  await removeDevice(deviceId, { force: true });
+}
 
 async function expectUntouched(): Promise<void> {
   const { listDevices } = await loadLibrary();
