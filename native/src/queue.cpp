@@ -1,53 +1,28 @@
 #include "queue.hpp"
 
 #include <sched.h>
-#include <sys/eventfd.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
+#include <array>
 #include <cerrno>
-#include <cstring>
-#include <tuple>
+#include <future>
+#include <memory>
 #include <utility>
 
+#include "abi.hpp"
 #include "io_flusher.hpp"
+#include "mark.hpp"
 
 namespace ublk {
-
-namespace {
-
-constexpr int char_slot = 0;
-constexpr int target_slot = 1;
-constexpr uint64_t tag_mask = 0xffff;
-constexpr uint64_t wake_mark = 1ULL << 33;
-
-size_t round_to_page(size_t length_bytes) {
-  const auto page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
-  return (length_bytes + page - 1) / page * page;
-}
-
-// One thread writes, so a plain add is enough; relaxed order, since each figure stands alone.
-template <typename T>
-void add(std::atomic<T>& counter, T amount) {
-  counter.store(counter.load(std::memory_order_relaxed) + amount, std::memory_order_relaxed);
-}
-
-}  // namespace
-
-uint64_t descriptor_offset_bytes(uint16_t queue_id) {
-  return abi::cmd_buf_offset + queue_id * round_to_page(abi::max_queue_depth * sizeof(abi::IoDesc));
-}
-
-size_t descriptor_length_bytes(uint16_t depth) {
-  return round_to_page(depth * sizeof(abi::IoDesc));
-}
 
 Queue::Queue(QueueSpec spec, QueueEvents events)
     : spec_(std::move(spec)),
       events_(std::move(events)),
-      wake_(::eventfd(0, EFD_CLOEXEC)),
-      target_queue_(ring_, target_slot),
-      tags_(spec_.depth) {}
+      commands_(ring_, spec_.queue_id),
+      target_queue_(ring_, target_slot, &bell_, this),
+      tags_(spec_.depth),
+      waiting_(spec_.depth) {
+  for (uint16_t i = 0; i < spec_.depth; i++) tags_[i].request.tag = i;
+}
 
 Queue::~Queue() {
   drain();
@@ -55,7 +30,7 @@ Queue::~Queue() {
 }
 
 Status Queue::start() {
-  if (!wake_.valid()) return {-EMFILE, "START_QUEUE"};
+  if (!bell_.valid()) return {-EMFILE, "START_QUEUE"};
   const auto prepared = std::make_shared<std::promise<Status>>();
   std::future<Status> outcome = prepared->get_future();
   const std::string name = "ublk" + std::to_string(spec_.device_id) + "-q" + std::to_string(spec_.queue_id);
@@ -74,9 +49,8 @@ Status Queue::start() {
 }
 
 void Queue::drain() {
-  const uint64_t one = 1;
-  // An eventfd write of one fails only when the counter is full, and then the thread is awake anyway.
-  if (wake_.valid()) std::ignore = ::write(wake_.get(), &one, sizeof(one));
+  drain_wanted_ = true;
+  bell_.ring();
 }
 
 // Affinity comes before the first touch of memory, which places it on this thread's NUMA node.
@@ -86,12 +60,11 @@ Status Queue::prepare() {
   if (result < 0) return {result, "START_QUEUE"};
   result = create_ring();
   if (result < 0) return {result, "CREATE_RING"};
-  result = descriptors_.map(descriptor_length_bytes(spec_.depth), PROT_READ, MAP_SHARED | MAP_POPULATE,
-                            spec_.char_fd, static_cast<off_t>(descriptor_offset_bytes(spec_.queue_id)));
+  result = descriptors_.map(spec_.char_fd, spec_.queue_id, spec_.depth);
+  if (result == 0) result = buffers_.allocate(tags_, spec_.max_io_bytes);
   if (result < 0) return {result, "START_QUEUE"};
-  Status status = allocate_buffers();
-  if (!status.ok()) return status;
-  watch_wake_up();
+  if (spec_.target->direct) buffers_.share_with(ring_, target_queue_);
+  broken_ = !bell_.watch(ring_);
   fetch_all_tags();
   result = ring_.submit_and_wait(0);
   return Status::of(broken_ ? -EIO : result, "START_QUEUE");
@@ -107,29 +80,8 @@ int Queue::pin_to_cpus() const {
   return 0;
 }
 
-Status Queue::allocate_buffers() {
-  const size_t length_bytes = size_t{spec_.depth} * spec_.max_io_bytes;
-  int result = buffers_.map(length_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (result < 0) return {result, "START_QUEUE"};
-  // Locked, because paging one of these in could need the very device it serves. A user without CAP_IPC_LOCK
-  // is bound by RLIMIT_MEMLOCK and serves unlocked.
-  if (::mlock(buffers_.data(), length_bytes) < 0 && errno != EPERM && (errno != ENOMEM || ::geteuid() == 0)) {
-    return {-errno, "START_QUEUE"};
-  }
-  // Saves pinning pages for each direct request. Refused above 1 GiB or the user's memory limit, where plain
-  // reads and writes do the same.
-  if (spec_.target->direct && ring_.register_buffer({buffers_.data(), length_bytes}) == 0) {
-    target_queue_.use_fixed_buffers();
-  }
-  for (uint16_t i = 0; i < spec_.depth; i++) {
-    tags_[i].request.tag = i;
-    tags_[i].request.buffer = buffers_.data() + size_t{i} * spec_.max_io_bytes;
-  }
-  return Status::success();
-}
-
 int Queue::create_ring() {
-  // Each tag has at most one command or one target I/O in the ring, and the wake-up has its own entry.
+  // Each tag has at most one command or one target I/O in the ring, and the bell has its own entry.
   const uint32_t entries = spec_.depth + 1U;
   const int created =
       ring_.create({.entries = entries, .completion_entries = 2 * entries, .single_issuer = true});
@@ -139,25 +91,19 @@ int Queue::create_ring() {
   return ring_.register_files(files);
 }
 
-void Queue::watch_wake_up() {
-  io_uring_sqe* sqe = ring_.next_sqe();
-  if (sqe == nullptr) {
-    broken_ = true;
-    return;
-  }
-  io_uring_prep_read(sqe, wake_.get(), &wake_value_, sizeof(wake_value_), 0);
-  sqe->user_data = wake_mark;
-}
-
 void Queue::fetch_all_tags() {
-  for (Tag& tag : tags_) queue_command(tag, abi::io_fetch_req, 0);
+  for (Tag& tag : tags_) {
+    if (!commands_.fetch(tag)) broken_ = true;
+  }
 }
 
 void Queue::serve() {
   while (!done()) {
-    const int waited = ring_.submit_and_wait(1);
-    if (waited < 0 && waited != -EINTR && waited != -EAGAIN && waited != -EBUSY) broken_ = true;
+    const int entered = enter_ring();
+    if (entered < 0 && entered != -EINTR && entered != -EAGAIN && entered != -EBUSY && entered != -ETIME)
+      broken_ = true;
     for (const Completion& completion : ring_.take_completions()) handle(completion);
+    if (!waiting_.empty()) admit_waiting();
   }
   // The commits of a drained queue's last requests are still only queued; unsent, the next server would do
   // those requests again.
@@ -165,29 +111,37 @@ void Queue::serve() {
   if (!draining_) events_.on_ended();
 }
 
+int Queue::enter_ring() {
+  const bool timed = !waiting_.empty() && wait_ns_ != Admission::until_woken;
+  return timed ? ring_.submit_and_wait_for_ns(wait_ns_) : ring_.submit_and_wait(1);
+}
+
 bool Queue::done() const {
   if (broken_) return true;
   if (draining_) return serving_count_ == 0;
-  return armed_count_ == 0 && serving_count_ == 0;
+  return commands_.armed_count() == 0 && serving_count_ == 0 && waiting_.empty();
 }
 
 void Queue::handle(const Completion& completion) {
-  if (completion.user_data == wake_mark) {
-    draining_ = true;
-    return;
+  Tag& tag = tags_[tag_of(completion.user_data)];
+  switch (mark_of(completion.user_data)) {
+    case Mark::command:
+      handle_command(tag, completion.result);
+      break;
+    case Mark::target_io: {
+      const int64_t result =
+          spec_.target->ops->complete_io(*spec_.target, target_queue_, tag.request, completion.result);
+      if (result != answer_later) finish(tag, result);
+      break;
+    }
+    case Mark::bell:
+      handle_bell();
+      break;
   }
-  Tag& tag = tags_[completion.user_data & tag_mask];
-  if ((completion.user_data & TargetQueue::target_io_mark) == 0) {
-    handle_command(tag, completion.result);
-    return;
-  }
-  const int64_t result =
-      spec_.target->ops->complete_io(*spec_.target, target_queue_, tag.request, completion.result);
-  if (result != answer_later) finish(tag, result);
 }
 
 void Queue::handle_command(Tag& tag, int32_t result) {
-  armed_count_--;
+  commands_.came_back();
   if (result != abi::io_res_ok) {
     tag.move(TagState::retired);
   } else if (draining_) {
@@ -197,84 +151,68 @@ void Queue::handle_command(Tag& tag, int32_t result) {
   }
 }
 
+void Queue::handle_bell() {
+  if (!bell_.watch(ring_)) broken_ = true;
+  if (drain_wanted_) draining_ = true;
+  if (spec_.target->ops->on_bell != nullptr) spec_.target->ops->on_bell(*spec_.target, target_queue_);
+}
+
 void Queue::begin(Tag& tag) {
+  descriptors_.read(tag.request);
+  if (spec_.admission == nullptr) {
+    send_to_target(tag);
+    return;
+  }
+  tag.move(TagState::waiting);
+  waiting_.push(tag);
+}
+
+// After every pass over the completions, and when the time is over: in order of arrival, until one has to
+// wait on. A draining queue leaves them to the next server.
+void Queue::admit_waiting() {
+  while (!draining_ && !waiting_.empty()) {
+    Tag& tag = waiting_.front();
+    wait_ns_ = spec_.admission->wait_ns(tag.request);
+    if (wait_ns_ != 0) return;
+    waiting_.pop();
+    send_to_target(tag);
+  }
+}
+
+void Queue::send_to_target(Tag& tag) {
   tag.move(TagState::serving);
-  serving_count_++;
-  counters_.in_flight.store(serving_count_, std::memory_order_relaxed);
-  read_descriptor(tag.request);
+  set_serving_count(serving_count_ + 1);
   const int64_t result = spec_.target->ops->queue_io(*spec_.target, target_queue_, tag.request);
   if (result != answer_later) finish(tag, result);
 }
 
-void Queue::read_descriptor(Request& request) const {
-  const auto& descriptor = reinterpret_cast<const abi::IoDesc*>(descriptors_.data())[request.tag];
-  request.operation = abi::op(descriptor);
-  request.flags = abi::flags(descriptor);
-  request.offset_bytes = descriptor.start_sector << 9;
-  request.length_bytes = uint64_t{descriptor.nr_sectors} << 9;
-  request.done_bytes = 0;
+void Queue::answer(uint16_t tag, int64_t result) {
+  finish(tags_[tag], result);
 }
 
 void Queue::finish(Tag& tag, int64_t result) {
-  serving_count_--;
+  set_serving_count(serving_count_ - 1);
   count(tag.request, result);
-  queue_command(tag, abi::io_commit_and_fetch_req, static_cast<int32_t>(result));
-}
-
-// The only place where a tag goes back to the kernel.
-void Queue::queue_command(Tag& tag, uint32_t operation, int32_t result) {
-  io_uring_sqe* sqe = ring_.next_sqe();
-  if (sqe == nullptr) {
-    // The request stays uncommitted: the ring ends here and a recoverable device issues it again.
-    broken_ = true;
-    return;
-  }
-  tag.move(TagState::armed);
-  armed_count_++;
-  sqe->opcode = IORING_OP_URING_CMD;
-  sqe->fd = char_slot;
-  sqe->flags = IOSQE_FIXED_FILE;
-  sqe->cmd_op = operation;
-  sqe->user_data = tag.request.tag;
-  abi::IoCmd command = {};
-  command.q_id = spec_.queue_id;
-  command.tag = tag.request.tag;
-  command.result = result;
-  command.addr = reinterpret_cast<uint64_t>(tag.request.buffer);
-  std::memcpy(reinterpret_cast<std::byte*>(sqe) + offsetof(io_uring_sqe, addr3), &command, sizeof(command));
+  if (!commands_.commit(tag, static_cast<int32_t>(result))) broken_ = true;
 }
 
 void Queue::count(const Request& request, int64_t result) {
-  counters_.in_flight.store(serving_count_, std::memory_order_relaxed);
-  if (result < 0) {
-    // "Not supported" is how the block layer learns to do without an operation; nothing went wrong.
-    if (result == -EOPNOTSUPP) return;
-    add(counters_.errors, uint64_t{1});
-    events_.on_io_error({.error = static_cast<int>(-result),
-                         .operation = request.operation,
-                         .offset_bytes = request.offset_bytes,
-                         .length_bytes = request.length_bytes});
+  if (result >= 0) {
+    counters_.count(request);
     return;
   }
-  switch (request.operation) {
-    case abi::op_read:
-      add(counters_.reads, uint64_t{1});
-      add(counters_.read_bytes, request.length_bytes);
-      break;
-    case abi::op_write:
-      add(counters_.writes, uint64_t{1});
-      add(counters_.write_bytes, request.length_bytes);
-      break;
-    case abi::op_flush:
-      add(counters_.flushes, uint64_t{1});
-      break;
-    case abi::op_discard:
-      add(counters_.discards, uint64_t{1});
-      break;
-    default:
-      add(counters_.write_zeroes, uint64_t{1});
-      break;
-  }
+  // "Not supported" is how the block layer learns to do without an operation; nothing went wrong.
+  if (result == -EOPNOTSUPP) return;
+  counters_.count_error();
+  events_.on_io_error({.error = static_cast<int>(-result),
+                       .operation = request.operation,
+                       .offset_bytes = request.offset_bytes,
+                       .length_bytes = request.length_bytes});
+}
+
+void Queue::set_serving_count(uint32_t count) {
+  serving_count_ = count;
+  counters_.in_flight.store(count, std::memory_order_relaxed);
 }
 
 }  // namespace ublk

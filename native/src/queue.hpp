@@ -3,33 +3,22 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
-#include <future>
-#include <memory>
 #include <vector>
 
-#include "abi.hpp"
-#include "mapping.hpp"
+#include "admission.hpp"
+#include "bell.hpp"
+#include "buffers.hpp"
+#include "commands.hpp"
+#include "counters.hpp"
+#include "descriptors.hpp"
 #include "ring.hpp"
 #include "status.hpp"
 #include "tag.hpp"
 #include "target.hpp"
 #include "thread.hpp"
-#include "unique_fd.hpp"
+#include "waiting_room.hpp"
 
 namespace ublk {
-
-// Written by the queue's thread only, read by anyone.
-struct QueueCounters {
-  std::atomic<uint64_t> reads{0};
-  std::atomic<uint64_t> writes{0};
-  std::atomic<uint64_t> flushes{0};
-  std::atomic<uint64_t> discards{0};
-  std::atomic<uint64_t> write_zeroes{0};
-  std::atomic<uint64_t> read_bytes{0};
-  std::atomic<uint64_t> write_bytes{0};
-  std::atomic<uint64_t> errors{0};
-  std::atomic<uint32_t> in_flight{0};
-};
 
 struct IoError {
   int error;  // positive errno
@@ -53,10 +42,11 @@ struct QueueSpec {
   int char_fd = -1;                 // /dev/ublkcN, which outlives the queue
   const Target* target = nullptr;   // outlives the queue
   std::vector<std::byte> cpu_mask;  // from GET_QUEUE_AFFINITY; empty: do not pin
+  Admission* admission = nullptr;   // outlives the queue; null: every request goes to the target at once
 };
 
 // One hardware queue: one thread, one ring for ublk commands and target I/O alike, one buffer per tag.
-class Queue {
+class Queue : private TargetAnswers {
  public:
   Queue(QueueSpec spec, QueueEvents events);
   ~Queue();
@@ -64,6 +54,9 @@ class Queue {
   // Starts the thread and returns when every tag is fetched, so that START_DEV may be sent, or when that
   // failed.
   Status start();
+  // Has the thread look again at what others may have changed: the admission and the target's answers. Any
+  // thread.
+  void wake() { bell_.ring(); }
   // Asks the thread to finish what the target works on, leave newer requests to the next server, and end. Any
   // thread.
   void drain();
@@ -76,42 +69,43 @@ class Queue {
   // The thread's life, in order.
   Status prepare();
   int pin_to_cpus() const;
-  Status allocate_buffers();
   int create_ring();
   void fetch_all_tags();
   void serve();
+  int enter_ring();
   bool done() const;
 
-  // A request's life, in order.
+  // What wakes the thread.
   void handle(const Completion& completion);
   void handle_command(Tag& tag, int32_t result);
+  void handle_bell();
+
+  // A request's life, in order.
   void begin(Tag& tag);
+  void admit_waiting();
+  void send_to_target(Tag& tag);
+  void answer(uint16_t tag, int64_t result) override;
   void finish(Tag& tag, int64_t result);
-  void queue_command(Tag& tag, uint32_t operation, int32_t result);
-  void read_descriptor(Request& request) const;
   void count(const Request& request, int64_t result);
-  void watch_wake_up();
+  void set_serving_count(uint32_t count);
 
   const QueueSpec spec_;
   const QueueEvents events_;
-  UniqueFd wake_;
-  uint64_t wake_value_ = 0;
-  Mapping descriptors_;
-  Mapping buffers_;
+  Bell bell_;
+  Descriptors descriptors_;
+  Buffers buffers_;
   Ring ring_;
+  Commands commands_;
   TargetQueue target_queue_;
   std::vector<Tag> tags_;
-  uint32_t armed_count_ = 0;
+  WaitingRoom waiting_;
+  uint64_t wait_ns_ = 0;  // until the admission is to be asked again for the first in the waiting room
   uint32_t serving_count_ = 0;
+  std::atomic<bool> drain_wanted_{false};
   bool draining_ = false;
   bool broken_ = false;
   QueueCounters counters_;
   Thread thread_;
 };
-
-// Where queue `queue_id` finds its descriptors: the stride is that of the deepest queue the kernel knows,
-// whatever the depth of this one.
-uint64_t descriptor_offset_bytes(uint16_t queue_id);
-size_t descriptor_length_bytes(uint16_t depth);
 
 }  // namespace ublk

@@ -68,8 +68,10 @@ int Ring::submit_and_wait(uint32_t count) {
   return io_uring_submit_and_wait(&ring_, count);
 }
 
-int Ring::submit_and_wait_for(uint32_t timeout_ms) {
-  __kernel_timespec timeout = {.tv_sec = timeout_ms / 1000, .tv_nsec = (timeout_ms % 1000) * 1'000'000LL};
+int Ring::submit_and_wait_for_ns(uint64_t timeout_ns) {
+  constexpr uint64_t second_ns = 1'000'000'000;
+  __kernel_timespec timeout = {.tv_sec = static_cast<int64_t>(timeout_ns / second_ns),
+                               .tv_nsec = static_cast<int64_t>(timeout_ns % second_ns)};
   io_uring_cqe* cqe = nullptr;
   return io_uring_submit_and_wait_timeout(&ring_, &cqe, 1, &timeout, nullptr);
 }

@@ -49,8 +49,9 @@ class Ring {
 
   // One system call: submits what is queued and waits for `count` completions.
   int submit_and_wait(uint32_t count);
-  // As above for one completion, at most `timeout_ms`; -ETIME when none came.
-  int submit_and_wait_for(uint32_t timeout_ms);
+  // As above for one completion, at most that long; -ETIME when none came.
+  int submit_and_wait_for(uint32_t timeout_ms) { return submit_and_wait_for_ns(timeout_ms * 1'000'000ULL); }
+  int submit_and_wait_for_ns(uint64_t timeout_ns);
 
   // Copies completions out and gives their slots back before the caller acts on them, so that acting may
   // queue more.

@@ -12,6 +12,7 @@ namespace ublk {
 enum class TagState : uint8_t {
   idle,     // not fetched yet: nobody's
   armed,    // the kernel's: a FETCH or COMMIT_AND_FETCH is pending in the ring
+  waiting,  // ours: its request is not admitted yet; when the queue drains, its next server gets it again
   serving,  // ours: the target works on its request
   held,     // ours: a request that came while the queue drains; its next server gets it again
   retired,  // the kernel's for good: aborted
@@ -22,7 +23,10 @@ constexpr bool tag_may_move(TagState from, TagState to) {
     case TagState::idle:
       return to == TagState::armed;
     case TagState::armed:
-      return to == TagState::serving || to == TagState::held || to == TagState::retired;
+      return to == TagState::waiting || to == TagState::serving || to == TagState::held ||
+             to == TagState::retired;
+    case TagState::waiting:
+      return to == TagState::serving;
     case TagState::serving:
       return to == TagState::armed;
     case TagState::held:

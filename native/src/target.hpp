@@ -3,7 +3,9 @@
 #include <cstdint>
 #include <string>
 
+#include "bell.hpp"
 #include "mapping.hpp"
+#include "mark.hpp"
 #include "ring.hpp"
 #include "tag.hpp"
 #include "unique_fd.hpp"
@@ -36,10 +38,20 @@ struct Target {
   bool fua = false;  // a write with FUA is durable before it completes
 };
 
+// Takes the answers that a target gives outside `queue_io` and `complete_io`.
+class TargetAnswers {
+ public:
+  virtual void answer(uint16_t tag, int64_t result) = 0;
+
+ protected:
+  ~TargetAnswers() = default;
+};
+
 // What a queue offers to the target that serves its requests.
 class TargetQueue {
  public:
-  TargetQueue(Ring& ring, int file_slot) : ring_(ring), file_slot_(file_slot) {}
+  TargetQueue(Ring& ring, int file_slot, Bell* bell = nullptr, TargetAnswers* answers = nullptr)
+      : ring_(ring), file_slot_(file_slot), bell_(bell), answers_(answers) {}
 
   // An entry for I/O on the target's file whose completion comes back to `complete_io`. Null: the ring is
   // broken.
@@ -51,14 +63,19 @@ class TargetQueue {
   // Call after io_uring_prep_*, which overwrites these fields.
   static void tie(io_uring_sqe* sqe, const Request& request) {
     sqe->flags |= IOSQE_FIXED_FILE;
-    sqe->user_data = target_io_mark | request.tag;
+    sqe->user_data = to_user_data(Mark::target_io, request.tag);
   }
 
-  static constexpr uint64_t target_io_mark = 1ULL << 32;
+  // For a target whose answers come from elsewhere. Any thread: has the queue call the target's `on_bell`.
+  void ring_bell() { bell_->ring(); }
+  // In `on_bell`, on the queue's thread: the result of a request for which `queue_io` promised one later.
+  void answer(uint16_t tag, int64_t result) { answers_->answer(tag, result); }
 
  private:
   Ring& ring_;
   int file_slot_;
+  Bell* bell_;
+  TargetAnswers* answers_;
   bool has_fixed_buffers_ = false;
 };
 
@@ -74,6 +91,8 @@ struct TargetOps {
   int (*open)(const TargetSpec& spec, Target& target, const char*& step);
   int64_t (*queue_io)(const Target& target, TargetQueue& queue, Request& request);
   int64_t (*complete_io)(const Target& target, TargetQueue& queue, Request& request, int32_t result);
+  // After a ring of the queue's bell, which others use as well. May be null.
+  void (*on_bell)(const Target& target, TargetQueue& queue) = nullptr;
 };
 
 extern const TargetOps null_target;

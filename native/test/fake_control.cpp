@@ -239,7 +239,12 @@ extern "C" int __wrap_io_uring_submit_and_wait_timeout(io_uring* ring, io_uring_
                                                        __kernel_timespec* timeout, sigset_t* mask) {
   FakeControl* control = FakeControl::active();
   if (control != nullptr && (ring->flags & IORING_SETUP_SQE128) != 0) control->intercept(ring);
-  return __real_io_uring_submit_and_wait_timeout(ring, cqe, count, timeout, mask);
+  // A queue's ring, not the one through which the fake driver answers.
+  FakeDriver* driver = (ring->flags & IORING_SETUP_SINGLE_ISSUER) != 0 ? FakeDriver::active() : nullptr;
+  if (driver != nullptr) driver->intercept(ring);
+  const int result = __real_io_uring_submit_and_wait_timeout(ring, cqe, count, timeout, mask);
+  if (driver != nullptr) driver->order_after_wait();
+  return result;
 }
 
 extern "C" int __real_open(const char* path, int flags, ...);

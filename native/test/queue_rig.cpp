@@ -11,13 +11,29 @@ namespace ublk {
 
 QueueRig::QueueRig(const Target& target, uint16_t depth, uint16_t queue_id, std::vector<std::byte> cpu_mask)
     : queue_id_(queue_id) {
-  QueueSpec spec = {.device_id = 12,
-                    .queue_id = queue_id,
-                    .depth = depth,
-                    .max_io_bytes = max_io_bytes,
-                    .char_fd = driver_.char_fd(),
-                    .target = &target,
-                    .cpu_mask = std::move(cpu_mask)};
+  QueueSpec spec = spec_of(target, depth);
+  spec.cpu_mask = std::move(cpu_mask);
+  start(std::move(spec));
+}
+
+QueueRig::QueueRig(const Target& target, uint16_t depth, Admission& admission) {
+  QueueSpec spec = spec_of(target, depth);
+  spec.admission = &admission;
+  start(std::move(spec));
+}
+
+QueueSpec QueueRig::spec_of(const Target& target, uint16_t depth) const {
+  return {.device_id = 12,
+          .queue_id = queue_id_,
+          .depth = depth,
+          .max_io_bytes = max_io_bytes,
+          .char_fd = driver_.char_fd(),
+          .target = &target,
+          .cpu_mask = {}};
+}
+
+void QueueRig::start(QueueSpec spec) {
+  const uint16_t depth = spec.depth;
   QueueEvents events;
   events.on_io_error = [this](const IoError& error) {
     const std::lock_guard lock(mutex_);

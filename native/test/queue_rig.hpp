@@ -19,6 +19,7 @@ class QueueRig {
   static constexpr uint32_t max_io_bytes = 64 * 1024;
 
   QueueRig(const Target& target, uint16_t depth, uint16_t queue_id = 0, std::vector<std::byte> cpu_mask = {});
+  QueueRig(const Target& target, uint16_t depth, Admission& admission);
 
   FakeDriver& driver() { return driver_; }
   Queue& queue() { return *queue_; }
@@ -37,12 +38,15 @@ class QueueRig {
   std::vector<IoError> errors() const;
 
  private:
+  QueueSpec spec_of(const Target& target, uint16_t depth) const;
+  void start(QueueSpec spec);
+
   FakeDriver driver_;
   mutable std::mutex mutex_;
   std::condition_variable ended_;
   int end_count_ = 0;
   std::vector<IoError> errors_;
-  uint16_t queue_id_;
+  uint16_t queue_id_ = 0;
   std::vector<FakeDriver::Command> fetches_;
   std::unique_ptr<Queue> queue_;  // last: its thread writes to the above
 };

@@ -38,7 +38,7 @@ int64_t TargetRig::wait_for_answer() {
       return -ETIME;
     }
     for (const Completion& completion : ring_.take_completions()) {
-      EXPECT_EQ(completion.user_data, TargetQueue::target_io_mark | request_.tag);
+      EXPECT_EQ(completion.user_data, to_user_data(Mark::target_io, request_.tag));
       const int64_t result = target_.ops->complete_io(target_, queue_, request_, completion.result);
       if (result != answer_later) return result;
     }

@@ -1,0 +1,37 @@
+#include "commands.hpp"
+
+#include <cstring>
+
+#include "abi.hpp"
+#include "mark.hpp"
+
+namespace ublk {
+
+bool Commands::fetch(Tag& tag) {
+  return queue_command(tag, abi::io_fetch_req, 0);
+}
+
+bool Commands::commit(Tag& tag, int32_t result) {
+  return queue_command(tag, abi::io_commit_and_fetch_req, result);
+}
+
+bool Commands::queue_command(Tag& tag, uint32_t operation, int32_t result) {
+  io_uring_sqe* sqe = ring_.next_sqe();
+  if (sqe == nullptr) return false;
+  tag.move(TagState::armed);
+  armed_count_++;
+  sqe->opcode = IORING_OP_URING_CMD;
+  sqe->fd = char_slot;
+  sqe->flags = IOSQE_FIXED_FILE;
+  sqe->cmd_op = operation;
+  sqe->user_data = to_user_data(Mark::command, tag.request.tag);
+  abi::IoCmd command = {};
+  command.q_id = queue_id_;
+  command.tag = tag.request.tag;
+  command.result = result;
+  command.addr = reinterpret_cast<uint64_t>(tag.request.buffer);
+  std::memcpy(reinterpret_cast<std::byte*>(sqe) + offsetof(io_uring_sqe, addr3), &command, sizeof(command));
+  return true;
+}
+
+}  // namespace ublk

@@ -1,0 +1,42 @@
+#include "counters.hpp"
+
+#include "abi.hpp"
+
+namespace ublk {
+
+namespace {
+
+// One thread writes, so a plain add is enough; relaxed order, since each figure stands alone.
+void add(std::atomic<uint64_t>& counter, uint64_t amount) {
+  counter.store(counter.load(std::memory_order_relaxed) + amount, std::memory_order_relaxed);
+}
+
+}  // namespace
+
+void QueueCounters::count(const Request& request) {
+  switch (request.operation) {
+    case abi::op_read:
+      add(reads, 1);
+      add(read_bytes, request.length_bytes);
+      break;
+    case abi::op_write:
+      add(writes, 1);
+      add(write_bytes, request.length_bytes);
+      break;
+    case abi::op_flush:
+      add(flushes, 1);
+      break;
+    case abi::op_discard:
+      add(discards, 1);
+      break;
+    default:
+      add(write_zeroes, 1);
+      break;
+  }
+}
+
+void QueueCounters::count_error() {
+  add(errors, 1);
+}
+
+}  // namespace ublk
