@@ -47,6 +47,8 @@ export interface NativeDeviceSpec {
   discard: boolean;
   /** UBLK_F_* bits to ask for; the kernel may grant fewer. */
   features: bigint;
+  /** Made by a process without CAP_SYS_ADMIN: every command about it names /dev/ublkcN. */
+  unprivileged: boolean;
   /** ublksrv_flags: opaque to the kernel, read back to recognise one's own devices. */
   ownerTag: bigint;
 }

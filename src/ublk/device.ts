@@ -5,6 +5,7 @@ import { UblkError } from "./errors.js";
 import type { DeviceListener, EventRelay } from "./events.js";
 import { toUblkError } from "./explain.js";
 import { compareFeatures } from "./features.js";
+import type { FeatureReport } from "./negotiate.js";
 
 /**
  * `open` until `stop` or `release`; `ended` once somebody else has stopped the device; `stopping` while the kernel takes
@@ -24,6 +25,7 @@ export interface UblkDeviceParts {
   requestedFeatures: bigint;
   readOnly: boolean;
   logicalBlockSizeBytes: number;
+  featureReport: FeatureReport[];
 }
 
 /** One block device that this process serves. Made by `createAndServe` and `recoverAndServe`. */
@@ -44,6 +46,8 @@ export class UblkDevice {
   readonly features: readonly string[];
   /** Names of features that were asked for and not granted. */
   readonly lostFeatures: readonly string[];
+  /** What became of every feature that this library knows, and why. */
+  readonly featureReport: readonly FeatureReport[];
 
   private currentState: UblkDeviceState = "open";
   private closing: { how: "remove" | "release"; done: Promise<void> } | undefined;
@@ -62,6 +66,7 @@ export class UblkDevice {
     this.direct = native.direct;
     this.features = granted;
     this.lostFeatures = lost;
+    this.featureReport = parts.featureReport;
     parts.relay.add((event) => {
       if (event.kind === "stopped" && this.currentState === "open") this.currentState = "ended";
     });

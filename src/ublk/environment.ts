@@ -1,11 +1,13 @@
 import { access, constants, readFile } from "node:fs/promises";
-import { release } from "node:os";
+import { release, version } from "node:os";
 import { getuid } from "node:process";
 
 /** The few facts of the machine that explain why ublk does not work. Tests give their own. */
 export interface EnvironmentReader {
   /** As `uname -r` prints it. */
   kernelRelease(): string;
+  /** As `uname -v` prints it. */
+  kernelVersion(): string;
   /** The text of a file, or undefined when it cannot be read. */
   readText(path: string): Promise<string | undefined>;
   exists(path: string): Promise<boolean>;
@@ -27,9 +29,13 @@ export interface Environment {
 
 export const controlNodePath = "/dev/ublk-control";
 
+/** Bit number in capability(7)'s masks. */
+const capSysAdmin = 21n;
+
 /** Reads the running machine. */
 export const machineReader: EnvironmentReader = {
   kernelRelease: release,
+  kernelVersion: version,
   readText: (path) => readFile(path, "utf8").catch(() => undefined),
   exists: (path) =>
     access(path, constants.F_OK).then(
@@ -50,6 +56,13 @@ export async function probeEnvironment(reader: EnvironmentReader): Promise<Envir
     isRoot: reader.userId() === 0,
     maxDevices: toNumber(await reader.readText("/sys/module/ublk_drv/parameters/ublks_max")),
   };
+}
+
+/** Whether this process has CAP_SYS_ADMIN, which root may lack in a container and another user may have. */
+export async function isPrivileged(reader: EnvironmentReader): Promise<boolean> {
+  const status = await reader.readText("/proc/self/status");
+  const effective = /^CapEff:\s*([0-9a-f]+)$/m.exec(status ?? "")?.[1];
+  return effective === undefined ? reader.userId() === 0 : ((BigInt(`0x${effective}`) >> capSysAdmin) & 1n) === 1n;
 }
 
 async function findModule(reader: EnvironmentReader, kernelRelease: string): Promise<Environment["module"]> {

@@ -12,6 +12,7 @@ export type UblkErrorCode =
   | "invalid_option"
   | "io_uring_disabled"
   | "io_uring_missing"
+  | "kernel_broken"
   | "kernel_refused"
   | "memory_limit"
   | "module_not_loaded"

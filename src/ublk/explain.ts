@@ -47,6 +47,8 @@ const verbs: Record<string, string> = {
   stopAndDelete: "stop and delete",
   removeDevice: "remove",
   listDevices: "read",
+  reportFeatures: "read the features",
+  checkKernel: "read the features",
 };
 
 function describe(context: FailureContext): string {

@@ -9,7 +9,7 @@ export interface Feature {
 }
 
 /** Every feature up to kernel 7.3, lowest bit first. */
-export const knownFeatures: readonly Feature[] = [
+export const knownFeatures = [
   { bit: 0, name: "SUPPORT_ZERO_COPY", firstKernel: "6.15" },
   { bit: 1, name: "URING_CMD_COMP_IN_TASK", firstKernel: "6.0" },
   { bit: 2, name: "NEED_GET_DATA", firstKernel: "6.0" },
@@ -31,7 +31,14 @@ export const knownFeatures: readonly Feature[] = [
   { bit: 18, name: "NO_AUTO_PART_SCAN", firstKernel: "7.0" },
   { bit: 19, name: "SHMEM_ZC", firstKernel: "7.1" },
   { bit: 20, name: "IO_DESC_SIZE", firstKernel: "7.3" },
-];
+] as const satisfies readonly Feature[];
+
+/** The name of a feature that this library knows. */
+export type FeatureName = (typeof knownFeatures)[number]["name"];
+
+/** What every kernel from 6.8 on has, and below which nothing is served: bits 1 to 8. */
+export const floorMask = 0x1fen;
+export const floorKernel = "6.8";
 
 /** What one request for features lost on its way through the kernel. */
 export interface FeatureComparison {
@@ -41,7 +48,7 @@ export interface FeatureComparison {
 }
 
 /** The mask of the named features; an unknown name is a programmer's mistake and throws. */
-export function toMask(...names: string[]): bigint {
+export function toMask(...names: readonly string[]): bigint {
   return names.reduce((mask, name) => mask | (1n << BigInt(findFeature(name).bit)), 0n);
 }
 
@@ -66,25 +73,19 @@ export function toFeatures(mask: bigint): Feature[] {
   );
 }
 
-/** What a device cannot do without: the kernel must offer all of it. */
-export function chooseRequiredFeatures(recoverable: boolean): bigint {
-  return recoverable
-    ? toMask("CMD_IOCTL_ENCODE", "USER_RECOVERY", "USER_RECOVERY_REISSUE")
-    : toMask("CMD_IOCTL_ENCODE");
-}
-
-/** What to ask of a kernel that offers the mask `offered`: the required features and the useful ones it has. */
-export function chooseFeatures(recoverable: boolean, offered: bigint): bigint {
-  // The kernel refuses QUIESCE without USER_RECOVERY.
-  const useful = recoverable
-    ? toMask("UPDATE_SIZE", "QUIESCE", "NO_AUTO_PART_SCAN")
-    : toMask("UPDATE_SIZE", "NO_AUTO_PART_SCAN");
-  return chooseRequiredFeatures(recoverable) | (useful & offered);
-}
-
 /** The kernel masks what it does not know instead of failing: this names every loss. */
 export function compareFeatures(requested: bigint, granted: bigint): FeatureComparison {
   return { granted: toFeatureNames(granted), lost: toFeatureNames(requested & ~granted) };
+}
+
+/** What a mask lacks of {@link floorMask}, described for a message. */
+export function describeMissingFloor(offered: bigint): string[] {
+  return toFeatureNames(floorMask & ~offered).map(describeFeature);
+}
+
+/** Whether this library knows a feature of that name. */
+export function isFeatureName(name: unknown): name is FeatureName {
+  return knownFeatures.some((known) => known.name === name);
 }
 
 /** `USER_RECOVERY (first in kernel 6.1)`, for messages. */

@@ -6,6 +6,8 @@
 import type { UblkDevice } from "./device.js";
 import type { DeviceInfo } from "./device-info.js";
 import type { Feature } from "./features.js";
+import type { KernelReport } from "./kernel-report.js";
+import type { FeatureReport } from "./negotiate.js";
 import type { DeviceOptions, DeviceParams, Target } from "./options.js";
 import type { RecoverOptions } from "./recover.js";
 import { loadUblk, type Ublk } from "./ublk.js";
@@ -14,7 +16,11 @@ export { type DeviceStats, UblkDevice, type UblkDeviceState } from "./device.js"
 export type { DeviceInfo, DeviceState } from "./device-info.js";
 export { UblkError, type UblkErrorCode } from "./errors.js";
 export type { DeviceEvent, DeviceListener } from "./events.js";
-export { type Feature, knownFeatures } from "./features.js";
+export type { FeatureOptions } from "./feature-wishes.js";
+export { type Feature, type FeatureName, knownFeatures } from "./features.js";
+export type { KernelFinding } from "./kernel-findings.js";
+export type { KernelReport } from "./kernel-report.js";
+export type { FeatureRefusal, FeatureRefusalCause, FeatureReport, FeatureWish } from "./negotiate.js";
 export type { DeviceOptions, DeviceParams, Target } from "./options.js";
 export type { RecoverOptions } from "./recover.js";
 
@@ -49,6 +55,16 @@ export async function listDevices(): Promise<DeviceInfo[]> {
 /** What the running kernel's driver can do. */
 export async function getFeatures(): Promise<Feature[]> {
   return await library().getFeatures();
+}
+
+/** What a device with these options could have on the running kernel, feature by feature, without making one. */
+export async function reportFeatures(params: DeviceParams, options?: DeviceOptions): Promise<FeatureReport[]> {
+  return await library().reportFeatures(params, options);
+}
+
+/** What the running kernel offers and what is known against it; rejects where no device could be made. */
+export async function checkKernel(): Promise<KernelReport> {
+  return await library().checkKernel();
 }
 
 /**

@@ -17,6 +17,9 @@ test("fills in every default", () => {
     recoverable: false,
     ownerTag: 0n,
     direct: true,
+    unprivileged: false,
+    features: { required: [], preferred: [], avoided: [] },
+    allowBrokenKernel: false,
   });
 });
 

@@ -1,4 +1,6 @@
 import { UblkError, type UblkErrorCode } from "./errors.js";
+import { type FeatureOptions, validateFeatureOptions } from "./feature-wishes.js";
+import type { FeatureWishes } from "./negotiate.js";
 
 /** Where the bytes of a device live. */
 export type Target =
@@ -38,6 +40,12 @@ export interface DeviceOptions {
   ownerTag?: bigint;
   /** Bypass the page cache (O_DIRECT) of a file target where its file system can. Default true. */
   direct?: boolean;
+  /** Serve without root; the device then has fewer abilities. Default false. docs/library.md has the conditions. */
+  unprivileged?: boolean;
+  /** Features of the kernel by name, beside those that other options stand for. */
+  features?: FeatureOptions;
+  /** Make the device although this kernel is known to break. Default false. */
+  allowBrokenKernel?: boolean;
 }
 
 /** {@link DeviceParams} and {@link DeviceOptions} after validation: nothing is left to guess, except the file's size. */
@@ -54,6 +62,9 @@ export interface NormalisedOptions {
   recoverable: boolean;
   ownerTag: bigint;
   direct: boolean;
+  unprivileged: boolean;
+  features: FeatureWishes;
+  allowBrokenKernel: boolean;
 }
 
 export const defaultQueueDepth = 128;
@@ -78,6 +89,9 @@ const knownOptions = [
   "recoverable",
   "ownerTag",
   "direct",
+  "unprivileged",
+  "features",
+  "allowBrokenKernel",
 ];
 
 /** Returns params and options with every default filled in, or throws a `UblkError` that names the culprit. */
@@ -102,6 +116,9 @@ export function validateOptions(
     recoverable: check.flag("recoverable", options.recoverable ?? false),
     ownerTag: check.ownerTag(options.ownerTag ?? 0n),
     direct: check.flag("direct", options.direct ?? true),
+    unprivileged: check.flag("unprivileged", options.unprivileged ?? false),
+    features: validateFeatureOptions(options.features, operation),
+    allowBrokenKernel: check.flag("allowBrokenKernel", options.allowBrokenKernel ?? false),
   };
   check.combination(normalised);
   if (normalised.sizeBytes !== undefined)
@@ -181,10 +198,15 @@ class OptionChecker {
     this.fail("ownerTag", value, "a bigint from 0n to 2n ** 64n - 1n");
   }
 
-  combination({ target, sizeBytes, recoverable }: NormalisedOptions): void {
+  combination({ target, sizeBytes, recoverable, unprivileged }: NormalisedOptions): void {
     const anonymous = target.kind === "memory" && target.path === undefined;
     if (sizeBytes === undefined && (target.kind === "null" || anonymous)) {
       this.fail("sizeBytes", sizeBytes, `the size of the ${target.kind} device in bytes`);
+    }
+    if (recoverable && unprivileged) {
+      throw invalid(this.operation, "an unprivileged device cannot be recoverable: the kernel has no recovery for it", {
+        hint: "leave out one of the two",
+      });
     }
     if (recoverable && anonymous) {
       throw invalid(this.operation, "a memory device without a file loses its bytes with its process", {

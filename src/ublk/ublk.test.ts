@@ -64,7 +64,7 @@ describe("createAndServe", () => {
       if (step === "GET_FEATURES") kernel.features = 0x1fen;
     };
     const device = await ublk.createAndServe({ target: { kind: "null" }, sizeBytes: mebibyte });
-    expect(device.lostFeatures).toEqual(["UPDATE_SIZE", "NO_AUTO_PART_SCAN"]);
+    expect(device.lostFeatures).toEqual(["UPDATE_SIZE", "SAFE_STOP_DEV", "NO_AUTO_PART_SCAN"]);
   });
 
   test("refuses a recoverable device on a kernel without recovery, before it makes anything", async () => {

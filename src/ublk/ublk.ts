@@ -1,20 +1,16 @@
 import { readdir } from "node:fs/promises";
 import { type Addon, loadAddon, type NativeDevice, type NativeDeviceSpec } from "./addon.js";
 import { UblkDevice } from "./device.js";
+import { assertMet, negotiateFor } from "./device-features.js";
 import { type DeviceInfo, toBlockDevicePath, toDeviceInfo } from "./device-info.js";
 import { type EnvironmentReader, machineReader } from "./environment.js";
 import { UblkError } from "./errors.js";
 import { EventRelay } from "./events.js";
 import { toUblkError } from "./explain.js";
-import {
-  chooseFeatures,
-  chooseRequiredFeatures,
-  compareFeatures,
-  describeFeature,
-  type Feature,
-  toFeatures,
-} from "./features.js";
+import { type Feature, toFeatures } from "./features.js";
 import { resolveSize } from "./image.js";
+import { assertServing, inspectKernel, type KernelReport } from "./kernel-report.js";
+import { type FeatureReport, reportSettled, settle } from "./negotiate.js";
 import {
   type DeviceOptions,
   type DeviceParams,
@@ -24,12 +20,19 @@ import {
 } from "./options.js";
 import { defaultRecoverWaitMs, openWhenFree, type RecoverOptions, waitUntilRecoverable } from "./recover.js";
 
+/** How a {@link Ublk} behaves, whatever device it is asked for. */
+export interface UblkSettings {
+  /** Make devices although this kernel is known to break: as if every device were made with `allowBrokenKernel`. */
+  allowBrokenKernel?: boolean;
+}
+
 /** The library over one addon and one machine; tests give their own of both. */
 export class Ublk {
   constructor(
     private readonly addon: Addon,
     private readonly reader: EnvironmentReader = machineReader,
     private readonly readDeviceIds: () => Promise<number[]> = findDeviceIds,
+    private readonly settings: UblkSettings = {},
   ) {}
 
   /** Makes a block device and serves it. When it resolves, the block device node answers I/O. */
@@ -39,11 +42,40 @@ export class Ublk {
     const sizeBytes = await resolveSize(normalised, operation);
     const context = { operation, ...subjectOf(normalised) };
     return await this.explained(context, async () => {
-      const offered = await this.addon.readFeatures();
-      assertOffered(normalised.recoverable, offered);
-      const features = chooseFeatures(normalised.recoverable, offered);
+      const kernel = await inspectKernel(this.addon, this.reader);
+      assertServing(kernel, operation, normalised.allowBrokenKernel || this.settings.allowBrokenKernel === true);
+      const negotiation = await negotiateFor(normalised, kernel, this.reader);
+      assertMet(negotiation, operation);
+      const features = negotiation.request;
       const spec = { ...toNativeSpec(normalised), sizeBytes, features, recover: false };
-      return await this.serve(spec, (relay) => this.addon.openDevice(spec, relay.receive));
+      const toReport = (granted: bigint) => settle(negotiation.reports, features, granted);
+      return await this.serve(spec, toReport, (relay) => this.addon.openDevice(spec, relay.receive));
+    });
+  }
+
+  /**
+   * What a device with these options could have on the running kernel, feature by feature, without making one. `granted`
+   * is what is to be expected.
+   */
+  async reportFeatures(params: DeviceParams, options: DeviceOptions = {}): Promise<FeatureReport[]> {
+    const operation = "reportFeatures";
+    const normalised = validateOptions(params, options, operation);
+    return await this.explained({ operation, subject: "from the kernel" }, async () => {
+      const kernel = await inspectKernel(this.addon, this.reader);
+      return (await negotiateFor(normalised, kernel, this.reader)).reports;
+    });
+  }
+
+  /**
+   * What the running kernel offers and what is known against it. Rejects where no device could be made: below the floor
+   * of features, or on a kernel known to break, unless that is allowed.
+   */
+  async checkKernel(): Promise<KernelReport> {
+    const operation = "checkKernel";
+    return await this.explained({ operation, subject: "from the kernel" }, async () => {
+      const kernel = await inspectKernel(this.addon, this.reader);
+      assertServing(kernel, operation, this.settings.allowBrokenKernel === true);
+      return kernel;
     });
   }
 
@@ -59,7 +91,7 @@ export class Ublk {
       const info = await waitUntilRecoverable(this.addon, deviceId, options);
       const spec = await toRecoverySpec(info, target, options);
       const waitMs = options.waitMs ?? defaultRecoverWaitMs;
-      return await this.serve(spec, (relay) => openWhenFree(this.addon, spec, relay.receive, waitMs));
+      return await this.serve(spec, reportSettled, (relay) => openWhenFree(this.addon, spec, relay.receive, waitMs));
     });
   }
 
@@ -112,12 +144,18 @@ export class Ublk {
     });
   }
 
-  private async serve(spec: NativeDeviceSpec, open: (relay: EventRelay) => Promise<NativeDevice>): Promise<UblkDevice> {
+  private async serve(
+    spec: NativeDeviceSpec,
+    toReport: (granted: bigint) => FeatureReport[],
+    open: (relay: EventRelay) => Promise<NativeDevice>,
+  ): Promise<UblkDevice> {
     const relay = new EventRelay();
     const native = await open(relay);
     const { readOnly, logicalBlockSizeBytes, features: requestedFeatures } = spec;
     const { addon, reader } = this;
-    return new UblkDevice({ addon, reader, relay, native, requestedFeatures, readOnly, logicalBlockSizeBytes });
+    const featureReport = toReport(native.features);
+    const parts = { addon, reader, relay, native, requestedFeatures, readOnly, logicalBlockSizeBytes, featureReport };
+    return new UblkDevice(parts);
   }
 
   private async explained<T>(
@@ -133,9 +171,9 @@ export class Ublk {
 }
 
 /** The library over the addon that was built with it. Throws `addon_not_built` when there is none. */
-export function loadUblk(): Ublk {
+export function loadUblk(settings: UblkSettings = {}): Ublk {
   try {
-    return new Ublk(loadAddon());
+    return new Ublk(loadAddon(), machineReader, findDeviceIds, settings);
   } catch (cause) {
     throw new UblkError("addon_not_built", "the native engine (native/build/Release/ublk.node) cannot be loaded", {
       operation: "loadUblk",
@@ -161,8 +199,18 @@ function subjectOf({ deviceId, target }: NormalisedOptions) {
 }
 
 function toNativeSpec(options: NormalisedOptions): Omit<NativeDeviceSpec, "sizeBytes" | "features" | "recover"> {
-  const { recoverable: _recoverable, sizeBytes: _sizeBytes, direct, target, deviceId, ...same } = options;
-  return { ...same, target: toNativeTarget(target, direct), deviceId: deviceId ?? -1 };
+  const { target, direct, deviceId, queueCount, queueDepth, maxIoBytes, logicalBlockSizeBytes } = options;
+  const { readOnly, discard, ownerTag, unprivileged } = options;
+  const geometry = { queueCount, queueDepth, maxIoBytes, logicalBlockSizeBytes };
+  return {
+    ...geometry,
+    readOnly,
+    discard,
+    ownerTag,
+    unprivileged,
+    target: toNativeTarget(target, direct),
+    deviceId: deviceId ?? -1,
+  };
 }
 
 function toNativeTarget(target: Target, direct: boolean): NativeDeviceSpec["target"] {
@@ -176,16 +224,6 @@ async function toRecoverySpec(info: DeviceInfo, target: Target, options: Recover
   const checked = validateOptions({ target, sizeBytes }, { ...geometry, direct }, "recoverAndServe");
   await resolveSize(checked, "recoverAndServe");
   return { ...toNativeSpec(checked), deviceId, sizeBytes, recover: true, features: info.featureMask };
-}
-
-function assertOffered(recoverable: boolean, offered: bigint): void {
-  const { lost } = compareFeatures(chooseRequiredFeatures(recoverable), offered);
-  if (lost.length === 0) return;
-  throw new UblkError("feature_missing", `this kernel's ublk driver lacks ${lost.map(describeFeature).join(", ")}`, {
-    operation: "createAndServe",
-    step: "GET_FEATURES",
-    hint: recoverable ? "use a newer kernel, or do without recoverable" : "use a newer kernel",
-  });
 }
 
 function assertRemovable(info: DeviceInfo, force: boolean): void {

@@ -3,6 +3,7 @@ import type { EnvironmentReader } from "../environment.js";
 /** What a test says of its machine; the rest is that of a healthy one with ublk loaded. */
 export interface FakeMachine {
   kernelRelease?: string;
+  kernelVersion?: string;
   userId?: number;
   /** Files by path; replaces the healthy machine's. */
   files?: Record<string, string>;
@@ -20,6 +21,7 @@ export function reader(machine: FakeMachine = {}): EnvironmentReader {
   const files: Record<string, string> = machine.files ?? healthyFiles;
   return {
     kernelRelease: () => machine.kernelRelease ?? "7.3.0-test",
+    kernelVersion: () => machine.kernelVersion ?? "#1 SMP PREEMPT_DYNAMIC",
     userId: () => machine.userId ?? 0,
     readText: async (path) => files[path],
     exists: async (path) => path in files,

@@ -1,0 +1,53 @@
+import { type EnvironmentReader, isPrivileged } from "./environment.js";
+import { UblkError } from "./errors.js";
+import { findTargetLimits, toWishes, type WishingOptions } from "./feature-wishes.js";
+import { describeFeature } from "./features.js";
+import { findBrokenFeatures } from "./kernel-findings.js";
+import type { KernelReport } from "./kernel-report.js";
+import { type FeatureReport, type FeatureWishes, type Negotiation, negotiate } from "./negotiate.js";
+
+/** What a device with these options would ask of this kernel, and what would become of it. */
+export async function negotiateFor(
+  options: WishingOptions,
+  kernel: KernelReport,
+  reader: EnvironmentReader,
+): Promise<Negotiation> {
+  const { featureMask: offered, kernelRelease } = kernel;
+  // What an ordinary process asks for is judged when it asks: the driver's EPERM says what is missing.
+  const privileged = !options.unprivileged || (await isPrivileged(reader));
+  const broken = findBrokenFeatures(kernel.findings);
+  const wishes = toWishes(options);
+  assertConsistent(wishes);
+  return negotiate(wishes, {
+    offered,
+    kernelRelease,
+    privileged,
+    broken,
+    targetCannot: findTargetLimits(options),
+  });
+}
+
+/** Throws when a requirement cannot be met, with every reason. */
+export function assertMet({ unmet }: Negotiation, operation: string): void {
+  if (unmet.length === 0) return;
+  const reasons = unmet.map((report) => `${describeFeature(report.name)}: ${report.refusal?.explanation}`);
+  throw new UblkError("feature_missing", `the device cannot have ${reasons.join("; ")}`, {
+    operation,
+    step: "GET_FEATURES",
+    hint: hintFor(unmet),
+  });
+}
+
+function assertConsistent({ required, avoided }: FeatureWishes): void {
+  const contradicted = avoided.find((name) => required.includes(name));
+  if (!contradicted) return;
+  throw new UblkError("invalid_option", `features.avoid has ${contradicted}, which another option requires`, {
+    operation: "createAndServe",
+    hint: "leave out one of the two",
+  });
+}
+
+function hintFor(unmet: readonly FeatureReport[]): string {
+  const tooOld = unmet.some(({ refusal }) => refusal?.cause === "kernel-too-old");
+  return tooOld ? "use a newer kernel, or do without" : "do without, or remove the reason";
+}
