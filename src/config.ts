@@ -4,10 +4,11 @@ import {
   parseDirectory,
   parseDriverName,
   parseEndpoint,
+  parseLogLevel,
   parseNodeId,
   parsePoolFlag,
 } from "./cli/values.js";
-import { type LogLevel, logLevels } from "./log.js";
+import type { LogLevel } from "./log-levels.js";
 import type { PoolRequest } from "./pools/open-pools.js";
 
 /** Everything that the node process can be told, checked. */
@@ -15,6 +16,8 @@ export interface NodeConfig {
   socketPath: string;
   nodeId: string;
   stateDir: string;
+  /** The socket of the engine that owns the devices; undefined when this process serves them itself. */
+  engineSocketPath: string | undefined;
   driverName: string;
   logLevel: LogLevel;
   /** In the order of the command line; the first is the default for volumes that name none. */
@@ -26,6 +29,7 @@ export interface NodeFlags {
   endpoint?: string | undefined;
   nodeId?: string | undefined;
   stateDir: string;
+  engine?: string | undefined;
   driverName: string;
   logLevel: string;
   pools: Array<{ flag: "--pool" | "--memory-pool"; text: string }>;
@@ -54,6 +58,7 @@ export function createNodeConfig(flags: NodeFlags, environment: Environment): No
     socketPath: parseEndpoint(requireValue("--endpoint", flags.endpoint ?? environment.endpoint, "CSI_ENDPOINT")),
     nodeId: parseNodeId(requireValue("--node-id", flags.nodeId ?? environment.nodeId, "NODE_ID")),
     stateDir: parseDirectory("--state-dir", flags.stateDir),
+    engineSocketPath: flags.engine === undefined ? undefined : parseEndpoint(flags.engine, "--engine"),
     driverName: parseDriverName(flags.driverName),
     logLevel: parseLogLevel(flags.logLevel),
     pools: parsePools(flags.pools),
@@ -63,12 +68,6 @@ export function createNodeConfig(flags: NodeFlags, environment: Environment): No
 function requireValue(flag: string, value: string | undefined, variable: string): string {
   if (value !== undefined && value !== "") return value;
   throw new ConfigError(`${flag} is required: give the flag, or set ${variable}`);
-}
-
-function parseLogLevel(text: string): LogLevel {
-  const level = logLevels.find((known) => known === text);
-  if (level !== undefined) return level;
-  throw new ConfigError(`--log-level "${text}" must be one of ${logLevels.join(", ")}`);
 }
 
 function parsePools(flags: NodeFlags["pools"]): PoolRequest[] {

@@ -1,9 +1,7 @@
 import { type Logger, pino } from "pino";
+import type { LogLevel } from "./log-levels.js";
 
 export type { Logger } from "pino";
-
-export const logLevels = ["trace", "debug", "info", "warn", "error", "fatal"] as const;
-export type LogLevel = (typeof logLevels)[number];
 
 /** The process' logger: JSON lines on standard output, with sizes (bigint) written as strings. */
 export function createLogger(level: LogLevel): Logger {

@@ -30,12 +30,15 @@ const base = "node --endpoint unix:///run/csi.sock --node-id node-a";
 describe("ublk-csi node", () => {
   test("understands every flag, and keeps the order of the pools", async () => {
     const flags = "--memory-pool scratch=1Gi --pool disk=/mnt/disk/ --memory-pool more=1G --state-dir /state";
-    const { exitCode, config } = await run(`${base} ${flags} --driver-name a.example --log-level debug`);
+    const { exitCode, config } = await run(
+      `${base} ${flags} --driver-name a.example --log-level debug --engine unix:///run/engine/engine.sock`,
+    );
     expect(exitCode).toBe(0);
     expect(config).toEqual({
       socketPath: "/run/csi.sock",
       nodeId: "node-a",
       stateDir: "/state",
+      engineSocketPath: "/run/engine/engine.sock",
       driverName: "a.example",
       logLevel: "debug",
       pools: [
@@ -52,6 +55,7 @@ describe("ublk-csi node", () => {
       socketPath: "/env.sock",
       nodeId: "from-env",
       stateDir: "/var/lib/ublk-csi",
+      engineSocketPath: undefined,
       driverName: "csi.ublk.io",
       logLevel: "info",
     });
@@ -78,6 +82,7 @@ describe("ublk-csi node", () => {
     [`${base} --memory-pool a=0`, '--memory-pool a size "0" must be from 1Mi to 1024Ti'],
     [`${base} --memory-pool a=999999999Ti`, '--memory-pool a size "999999999Ti" must be from 1Mi to 1024Ti'],
     [`${base} --pool a=/a --state-dir state`, '--state-dir "state" must be an absolute path'],
+    [`${base} --pool a=/a --engine tcp://a`, '--engine "tcp://a" must be unix://'],
     [`${base} --pool a=/a --driver-name ublk.csi.v1`, '--driver-name "ublk.csi.v1" must be 2 to 54'],
     [`${base} --pool a=/a --log-level loud`, '--log-level "loud" must be one of trace, debug'],
     [`${base} --pool a=/a --bogus`, "unknown option '--bogus' (see --help)"],

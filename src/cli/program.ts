@@ -41,8 +41,9 @@ function createProgram(parts: ProgramParts, setExitCode: (code: number) => void)
     .exitOverride();
   program.allowExcessArguments().action(() => {
     const [given] = program.args;
-    program.error(given === undefined ? "a command is missing: give node" : `unknown command '${given}'`);
+    program.error(given === undefined ? "a command is missing: give node or engine" : `unknown command '${given}'`);
   });
+  program.command("engine").description("Own the ublk devices of this node, in a process apart from the CSI services.");
   const pools: NodeFlags["pools"] = [];
   const addPool = (flag: "--pool" | "--memory-pool") => (text: string) => void pools.push({ flag, text });
   program
@@ -51,6 +52,10 @@ function createProgram(parts: ProgramParts, setExitCode: (code: number) => void)
     .option("--endpoint <url>", "socket to serve, such as unix:///csi/csi.sock (environment: CSI_ENDPOINT)")
     .option("--node-id <name>", "this node's name in the cluster (environment: NODE_ID)")
     .option("--state-dir <dir>", "where journal and memory pools live", "/var/lib/ublk-csi")
+    .option(
+      "--engine <url>",
+      "socket of the ublk-csi engine that owns the devices; default: serve them in this process",
+    )
     .option("--pool <name=dir>", "directory for volumes, on xfs or ext4; repeatable", addPool("--pool"))
     .option("--memory-pool <name=size>", "memory for volumes, such as 4Gi; repeatable", addPool("--memory-pool"))
     .option("--driver-name <name>", "name of the CSI driver", "csi.ublk.io")

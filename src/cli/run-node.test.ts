@@ -17,6 +17,7 @@ beforeEach(async () => {
     socketPath: workspace.path("run", "csi.sock"),
     nodeId: "node-a",
     stateDir: workspace.path("state"),
+    engineSocketPath: undefined,
     driverName: "csi.ublk.io",
     logLevel: "info",
     pools: [{ kind: "file", name: "disk", directory: workspace.path("disk") }],
@@ -108,6 +109,16 @@ describe("a start that cannot be", () => {
     expect(errorText).toBe(
       `ublk-csi: state directory ${config.stateDir} is in use by process ${process.pid}: stop it, or choose another\n`,
     );
+  }, 15_000);
+
+  test("with an engine of its own on the same journal names that one", async () => {
+    await mkdir(`${config.stateDir}/engine`, { recursive: true });
+    const lock = await acquireFileLock(`${config.stateDir}/engine/lock`, { what: "it" });
+    expect(await startOnly()).toBe(1);
+    expect(errorText).toContain(`engine state ${config.stateDir}/engine is in use by process ${process.pid}`);
+    config.engineSocketPath = "/run/engine.sock";
+    expect(await startOnly()).toBe(0);
+    await lock.release();
   }, 15_000);
 
   test("with a pool in use by a driver with another state directory is refused", async () => {

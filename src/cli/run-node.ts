@@ -17,9 +17,9 @@ import { acquireFileLock } from "../system/file-lock.js";
 /** What the node needs of the machine. */
 export interface NodeParts {
   version: string;
-  /** Fails, saying what is missing, on a kernel that cannot serve devices. */
+  /** Fails, saying what is missing, on a kernel that cannot serve devices. Only asked when this process serves them. */
   checkKernel: () => Promise<void>;
-  createBlockDevices: (stateDir: string) => BlockDevices;
+  createBlockDevices: (config: NodeConfig) => BlockDevices;
   mounter: Mounter;
   filesystems: Filesystems;
   memoryFilesystems: MemoryFilesystems;
@@ -60,16 +60,18 @@ interface StartOptions {
 async function start(config: NodeConfig, parts: NodeParts, { undo, onLockLost }: StartOptions): Promise<void> {
   const { logger } = parts;
   const { stateDir } = config;
-  await parts.checkKernel();
+  const isEmbedded = config.engineSocketPath === undefined;
+  if (isEmbedded) await parts.checkKernel();
   const lock = async (path: string, what: string) => {
     const held = await acquireFileLock(path, { what, onLost: onLockLost });
     undo.push(() => held.release());
   };
   await mkdir(stateDir, { recursive: true, mode: 0o700 });
   await lock(join(stateDir, "lock"), `state directory ${stateDir}`);
+  if (isEmbedded) await lockJournal(stateDir, lock);
   const lockPool = (path: string) => lock(join(path, "lock"), `pool ${path}`);
   const pools = await openPools(config.pools, { ...parts, stateDir, lockPool });
-  const blockDevices = parts.createBlockDevices(stateDir);
+  const blockDevices = parts.createBlockDevices(config);
   undo.push(() => blockDevices.close());
   for (const { reason, ...entry } of (await blockDevices.adopt()).entries) logger.info(entry, `adoption: ${reason}`);
   await pools.collectOrphans(new Set((await blockDevices.list()).map((device) => device.volumeId)));
@@ -82,6 +84,15 @@ async function start(config: NodeConfig, parts: NodeParts, { undo, onLockLost }:
   );
   await driver.start();
   undo.push(() => driver.stop(stopServingMsMax));
+}
+
+type Lock = (path: string, what: string) => Promise<void>;
+
+/** An engine in a process of its own has the same journal, if it has the same state directory. */
+async function lockJournal(stateDir: string, lock: Lock): Promise<void> {
+  const directory = join(stateDir, "engine");
+  await mkdir(directory, { recursive: true, mode: 0o700 });
+  await lock(join(directory, "lock"), `engine state ${directory}`);
 }
 
 function waitForAbort(signal: AbortSignal): Promise<void> {

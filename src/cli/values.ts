@@ -1,3 +1,4 @@
+import { type LogLevel, logLevels } from "../log-levels.js";
 import { socketPathBytesMax } from "../rpc/unix-socket.js";
 
 /** A flag or variable with a value that cannot be used. The message is one line and says what would be right. */
@@ -7,15 +8,22 @@ export class ConfigError extends Error {
 }
 
 /** `unix:///run/csi.sock`, `unix:/run/csi.sock` or the bare path: the path of the socket. */
-export function parseEndpoint(text: string): string {
+export function parseEndpoint(text: string, flag = "--endpoint", bytesMax = socketPathBytesMax): string {
   const path = text.replace(/^unix:(\/\/)?/, "");
   if (!path.startsWith("/") || path.endsWith("/")) {
-    throw new ConfigError(`--endpoint "${text}" must be unix:// and an absolute path, such as unix:///csi/csi.sock`);
+    throw new ConfigError(`${flag} "${text}" must be unix:// and an absolute path, such as unix:///csi/csi.sock`);
   }
-  if (Buffer.byteLength(path) > socketPathBytesMax) {
-    throw new ConfigError(`--endpoint path has ${Buffer.byteLength(path)} bytes, sockets take ${socketPathBytesMax}`);
+  if (Buffer.byteLength(path) > bytesMax) {
+    throw new ConfigError(`${flag} path has ${Buffer.byteLength(path)} bytes, sockets take ${bytesMax}`);
   }
   return path;
+}
+
+/** How much is logged. */
+export function parseLogLevel(text: string): LogLevel {
+  const level = logLevels.find((known) => known === text);
+  if (level !== undefined) return level;
+  throw new ConfigError(`--log-level "${text}" must be one of ${logLevels.join(", ")}`);
 }
 
 /** The node's id, which is its topology value too, so that it must be one. */

@@ -71,7 +71,27 @@ export interface AdoptionReport {
   entries: AdoptionEntry[];
 }
 
-export type BlockDeviceErrorCode = "in_use" | "spec_mismatch" | "image_missing" | "unavailable" | "internal";
+/** Why an operation failed. */
+export const blockDeviceErrorCodes = [
+  /** Somebody uses the device. */
+  "in_use",
+  /** The volume has a device, but not the one asked for. */
+  "spec_mismatch",
+  /** The image is not there, or too small. */
+  "image_missing",
+  /** The volume has no device. */
+  "not_found",
+  /** The request makes no sense, whatever the state of the device. */
+  "invalid",
+  /** The kernel or the device cannot do this. */
+  "unsupported",
+  /** The device is frozen, and this has to wait until it thaws. */
+  "frozen",
+  /** Not now: try again later. */
+  "unavailable",
+  "internal",
+] as const;
+export type BlockDeviceErrorCode = (typeof blockDeviceErrorCodes)[number];
 
 /** A block device operation failed. The message says what to do; `code` is stable. */
 export class BlockDeviceError extends Error {

@@ -12,6 +12,7 @@ const mebibyte = 1 << 20;
 async function createHarness(): Promise<BlockDevicesHarness> {
   const node = await FakeNode.create();
   return {
+    isRemote: false,
     devices: node.startEngine(),
     createVolume: async (volumeId) => toSpec(volumeId, await node.createImage(volumeId, mebibyte), mebibyte),
     hold: async ({ deviceId }) => {

@@ -113,6 +113,13 @@ export class UblkBlockDevices implements BlockDevices {
     await Promise.all([...this.served.values()].map((served) => this.closeOne(served)));
   }
 
+  /** Ends serving without removing any device, used or not: I/O waits for the next engine. */
+  async leave(): Promise<void> {
+    this.isClosing = true;
+    await this.mutex.drain();
+    await Promise.all([...this.served.values()].map((served) => this.leaveOne(served)));
+  }
+
   private async exclusively<T>(volumeId: string, action: () => Promise<T>): Promise<T> {
     if (this.isClosing) throw new BlockDeviceError("unavailable", "the engine is shutting down: try again later");
     return await this.mutex.run(volumeId, () => this.converted(volumeId, action));
@@ -232,6 +239,15 @@ export class UblkBlockDevices implements BlockDevices {
       this.served.delete(entry.volumeId);
     } catch (error) {
       this.parts.logger.error({ ...toFields(entry), err: error }, "the device cannot be closed in good order");
+    }
+  }
+
+  private async leaveOne({ entry, device }: ServedDevice): Promise<void> {
+    try {
+      await device.release();
+      this.served.delete(entry.volumeId);
+    } catch (error) {
+      this.parts.logger.error({ ...toFields(entry), err: error }, "the device cannot be left in good order");
     }
   }
 

@@ -13,17 +13,19 @@ export interface Service {
 export class SocketServer {
   private readonly server = new Server();
 
+  /** `prepare` makes room for the socket. */
   constructor(
     private readonly socketPath: string,
     services: readonly Service[],
     private readonly logger: Logger,
+    private readonly prepare: (socketPath: string) => Promise<void> = prepareSocketPath,
   ) {
     for (const { definition, implementation } of services) this.server.addService(definition, implementation);
   }
 
   /** Binds the socket and serves from then on. */
   async start(): Promise<void> {
-    await prepareSocketPath(this.socketPath);
+    await this.prepare(this.socketPath);
     // The mask rather than a chmod afterwards: there is no moment in which others could connect.
     const previousMask = process.umask(0o177);
     try {

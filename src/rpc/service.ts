@@ -1,28 +1,53 @@
-import type { handleUnaryCall, ServiceDefinition, UntypedServiceImplementation } from "@grpc/grpc-js";
+import type {
+  handleUnaryCall,
+  ServerWritableStream,
+  ServiceDefinition,
+  UntypedServiceImplementation,
+} from "@grpc/grpc-js";
 import { Metadata } from "@grpc/grpc-js";
 import type { Logger } from "../log.js";
 import { createCallLogger } from "./chain.js";
 import type { AnyHandler, Handlers, Wrapper } from "./handler.js";
 import { Code, RpcError, toStatus } from "./status.js";
 
+export interface ServiceOptions {
+  wrap: Wrapper;
+  logger: Logger;
+  /** What accompanies the status of a failed call. Default: nothing. */
+  toTrailer?: (thrown: unknown) => Metadata;
+  /** The methods with streams, which go round the chain. */
+  streams?: UntypedServiceImplementation;
+}
+
 /** Puts the chain around every method of a service; methods without a handler answer UNIMPLEMENTED. */
 export function implementService<Server>(
   definition: ServiceDefinition,
   handlers: Handlers<Server>,
-  options: { wrap: Wrapper; logger: Logger },
+  options: ServiceOptions,
 ): UntypedServiceImplementation {
+  const { streams } = options;
   const methods = Object.entries(definition).map(([name, { path, responseStream }]) => {
+    if (responseStream && streams !== undefined) return [name, streams[name] ?? refuseStream] as const;
     if (responseStream) throw new Error(`bug: ${path} streams, which this chain cannot serve`);
-    const method = path.replace(/^\/csi\.v1\./, "");
+    const method = toMethodName(path);
     const handler = (handlers as Record<string, AnyHandler | undefined>)[name] ?? createUnimplemented(method);
-    return [name, toGrpcHandler(method, options.wrap(handler), options.logger)] as const;
+    return [name, toGrpcHandler(method, options.wrap(handler), options)] as const;
   });
   return Object.fromEntries(methods);
 }
 
+/** `Node/NodeStageVolume` for `/csi.v1.Node/NodeStageVolume`. */
+export function toMethodName(path: string): string {
+  return path.slice(path.lastIndexOf(".") + 1);
+}
+
 let callCount = 0;
 
-function toGrpcHandler(method: string, handler: AnyHandler, logger: Logger): handleUnaryCall<object, object> {
+function toGrpcHandler(
+  method: string,
+  handler: AnyHandler,
+  { logger, toTrailer = () => new Metadata() }: ServiceOptions,
+): handleUnaryCall<object, object> {
   return (call, callback) => {
     const { request, metadata } = call;
     const requestId = (++callCount).toString(36);
@@ -30,7 +55,7 @@ function toGrpcHandler(method: string, handler: AnyHandler, logger: Logger): han
     const context = { requestId, method, deadlineMs: toDeadlineMs(call.getDeadline()), metadata, logger: callLogger };
     handler(request, context).then(
       (response) => callback(null, response),
-      (error: unknown) => callback({ ...toStatus(error), metadata: new Metadata() }),
+      (error: unknown) => callback({ ...toStatus(error), metadata: toTrailer(error) }),
     );
   };
 }
@@ -40,6 +65,10 @@ function createUnimplemented(method: string): AnyHandler {
     throw new RpcError(Code.UNIMPLEMENTED, `this driver does not offer ${method}, and its capabilities say so`);
   };
 }
+
+const refuseStream = (call: ServerWritableStream<object, object>): void => {
+  call.emit("error", { code: Code.UNIMPLEMENTED, details: "this version does not offer the call" });
+};
 
 const toDeadlineMs = (deadline: Date | number): number =>
   typeof deadline === "number" ? deadline : deadline.getTime();

@@ -54,6 +54,10 @@ const blockDeviceCodes: Record<BlockDeviceErrorCode, Code> = {
   in_use: Code.FAILED_PRECONDITION,
   spec_mismatch: Code.ALREADY_EXISTS,
   image_missing: Code.INTERNAL,
+  not_found: Code.NOT_FOUND,
+  invalid: Code.INVALID_ARGUMENT,
+  unsupported: Code.UNIMPLEMENTED,
+  frozen: Code.ABORTED,
   unavailable: Code.UNAVAILABLE,
   internal: Code.INTERNAL,
 };

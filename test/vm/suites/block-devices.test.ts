@@ -78,6 +78,7 @@ class Engines {
 async function createHarness(): Promise<BlockDevicesHarness> {
   const engines = await Engines.create();
   return {
+    isRemote: false,
     devices: engines.current,
     createVolume,
     hold: mount,

@@ -1,0 +1,20 @@
+import { createLineLogger } from "../line-logger.js";
+import { engineHelp, parseEngineConfig } from "./engine-config.js";
+import { runEngine } from "./run-engine.js";
+import { ConfigError } from "./values.js";
+
+/** `ublk-csi engine`. Returns the exit code: 2 for a command line that is wrong. */
+export async function main(args: readonly string[]): Promise<number> {
+  const stop = new AbortController();
+  for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => stop.abort());
+  try {
+    const config = parseEngineConfig(args);
+    if (config) return await runEngine(config, createLineLogger(config.logLevel), stop.signal);
+    process.stdout.write(engineHelp);
+    return 0;
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    process.stderr.write(`ublk-csi: ${error.message}\n`);
+    return 2;
+  }
+}

@@ -1,0 +1,45 @@
+import { readCommandEnvironment, readEnvironment } from "../config.js";
+import { EngineClient } from "../daemon/engine-client.js";
+import { createUblkBlockDevices } from "../engine/create-ublk-block-devices.js";
+import { createLogger } from "../log.js";
+import { LinuxFilesystems } from "../node/filesystems.js";
+import { LinuxMounter } from "../node/mounter.js";
+import { TmpfsFilesystems } from "../pools/memory-filesystem.js";
+import { createCommandRunner } from "../system/command.js";
+import { getFeatures } from "../ublk/index.js";
+import { readVersion } from "../version.js";
+import { runProgram } from "./program.js";
+import { runNode } from "./run-node.js";
+
+/** Every command but the engine. Returns the exit code. */
+export async function main(args: readonly string[]): Promise<number> {
+  const stop = new AbortController();
+  for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => stop.abort());
+  const version = readVersion();
+  const runCommand = createCommandRunner(readCommandEnvironment());
+  return await runProgram(args, {
+    version,
+    environment: readEnvironment(),
+    writeError: (line) => process.stderr.write(`${line}\n`),
+    runNode: (config) => {
+      const logger = createLogger(config.logLevel);
+      return runNode(
+        config,
+        {
+          version,
+          logger,
+          runCommand,
+          mounter: new LinuxMounter(runCommand),
+          filesystems: new LinuxFilesystems(runCommand),
+          memoryFilesystems: new TmpfsFilesystems(runCommand),
+          createBlockDevices: ({ stateDir, engineSocketPath }) =>
+            engineSocketPath === undefined
+              ? createUblkBlockDevices({ stateDir, logger })
+              : new EngineClient(engineSocketPath),
+          checkKernel: async () => logger.info({ features: await getFeatures() }, "kernel serves ublk devices"),
+        },
+        stop.signal,
+      );
+    },
+  });
+}

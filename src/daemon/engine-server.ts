@@ -1,0 +1,57 @@
+import type { BlockDevices } from "../engine/block-devices.js";
+import { type EngineServer as EngineMethods, EngineService } from "../gen/engine/v1/engine.js";
+import type { Logger } from "../log.js";
+import type { AnyHandler } from "../rpc/handler.js";
+import { withLogging } from "../rpc/logging.js";
+import { SocketServer } from "../rpc/server.js";
+import { implementService } from "../rpc/service.js";
+import { toErrorTrailer } from "./engine-errors.js";
+import { createEngineService } from "./engine-service.js";
+import { EngineSocket } from "./engine-socket.js";
+
+export interface EngineServerParts {
+  socketPath: string;
+  devices: BlockDevices;
+  logger: Logger;
+}
+
+/** Serves the engine's API over block devices on a unix socket. */
+export class EngineServer {
+  private readonly socket: EngineSocket;
+  private readonly server: SocketServer;
+  private isEnding = false;
+
+  constructor({ socketPath, devices, logger }: EngineServerParts) {
+    this.socket = new EngineSocket(socketPath);
+    const implementation = implementService<EngineMethods>(EngineService, createEngineService(devices), {
+      wrap: (handler: AnyHandler) => withLogging()(handler),
+      toTrailer: (thrown) => toErrorTrailer(thrown, this.isEnding),
+      logger,
+      streams: {},
+    });
+    const services = [{ definition: EngineService, implementation }];
+    this.server = new SocketServer(this.socket.boundPath, services, logger, () => this.socket.prepare());
+  }
+
+  /** Answers whoever knows the socket's own name, which is nobody before `publish`. */
+  async listen(): Promise<void> {
+    await this.server.start();
+  }
+
+  /** New connections come here from now on. */
+  async publish(): Promise<void> {
+    await this.socket.publish();
+  }
+
+  /** Answers that fail from now on tell their callers to try again. */
+  announceEnd(): void {
+    this.isEnding = true;
+  }
+
+  /** Lets the running calls end, up to the deadline. */
+  async stop(deadlineMs: number): Promise<void> {
+    this.announceEnd();
+    await this.server.stop(deadlineMs);
+    await this.socket.withdraw();
+  }
+}
