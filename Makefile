@@ -14,6 +14,7 @@ NODE_GYP_FLAGS := $(if $(wildcard $(NODE_PREFIX)/include/node/node_api.h),--node
 NPX := node_modules/.bin
 PROTOS := $(wildcard proto/*/*.proto proto/*/*/*.proto)
 NATIVE_SOURCES := $(wildcard native/src/*)
+CXX_SOURCES = $(wildcard native/src/* $(foreach folder,native/test test/proof/*,$(folder)/*.cpp $(folder)/*.hpp))
 SOURCES := $(shell find src -name '*.ts' -not -path 'src/gen/*' 2>/dev/null)
 
 export npm_config_update_notifier := false
@@ -67,12 +68,12 @@ lint: $(STAMPS)/gen $(STAMPS)/packages-build ## types, lint, import arrows, form
 	$(call say,Checking types and style)
 	@$(NPX)/tsc -p .
 	@$(NPX)/biome check --error-on-warnings .
-	@clang-format --dry-run --Werror native/src/* native/test/*.cpp native/test/*.hpp
+	@clang-format --dry-run --Werror $(CXX_SOURCES)
 
 .PHONY: format
 format: $(STAMPS)/npm $(STAMPS)/packages-build ## rewrite sources in the house format
 	@$(NPX)/biome check --write .
-	@clang-format -i native/src/* native/test/*.cpp native/test/*.hpp
+	@clang-format -i $(CXX_SOURCES)
 
 .PHONY: proto-sync
 proto-sync: $(STAMPS)/npm ## renew proto/csi/csi.proto from the CSI specification's Go module

@@ -1,4 +1,4 @@
-// The addon: six functions, described in src/ublk/addon.ts. Verbs that enter the kernel run on the control
+// The addon: a handful of functions, described in src/ublk/addon.ts. Verbs that enter the kernel run on the control
 // thread and answer through a promise; the JavaScript thread never waits for the kernel, except at the very
 // end of the environment.
 #include <cstdlib>
@@ -11,6 +11,7 @@
 
 #include "convert.hpp"
 #include "device.hpp"
+#include "fail_point.hpp"
 
 namespace ublk {
 
@@ -176,6 +177,10 @@ Napi::Value read_stats(const Napi::CallbackInfo& info) {
   return from_counters(info.Env(), served->device->counters());
 }
 
+Napi::Value set_fail_point(const Napi::CallbackInfo& info) {
+  return Napi::Boolean::New(info.Env(), die_at(info[0].As<Napi::String>().Utf8Value()) == 0);
+}
+
 // The environments that still may have devices. Never destroyed, for it is used while other statics are.
 struct LiveEnvironments {
   std::mutex mutex;
@@ -230,6 +235,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   exports.Set("closeDevice", Napi::Function::New(env, close_device));
   exports.Set("readDeviceInfo", Napi::Function::New(env, read_device_info));
   exports.Set("removeDevice", Napi::Function::New(env, remove_device));
+  exports.Set("dieAt", Napi::Function::New(env, set_fail_point));
   exports.Set("readStats", Napi::Function::New(env, read_stats));
   return exports;
 }

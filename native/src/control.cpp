@@ -8,6 +8,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "fail_point.hpp"
+
 namespace ublk {
 
 namespace {
@@ -98,6 +100,7 @@ Status Control::open() {
 int Control::command(uint32_t operation, abi::CtrlCmd command, std::span<std::byte> payload,
                      uint32_t deadline_ms) {
   if (payload.size() > payload_bytes_max) return -E2BIG;
+  reach(Moment::before, operation);
   int result = open().error;
   for (int attempt = 0; result == 0 && attempt < interrupted_retries_max; attempt++) {
     const uint64_t serial = next_serial_++;
@@ -118,6 +121,7 @@ int Control::command(uint32_t operation, abi::CtrlCmd command, std::span<std::by
     if (result >= 0 && !payload.empty()) {
       std::memcpy(payload.data(), pending->payload.data(), payload.size());
     }
+    reach(Moment::after, operation);
     if (result != -EINTR) return result;
     result = 0;
   }

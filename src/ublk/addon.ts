@@ -20,6 +20,11 @@ export interface Addon {
   removeDevice(deviceId: number): Promise<void>;
   /** Counters since bring-up, summed over the queues. Reading them disturbs nothing. */
   readStats(handle: DeviceHandle): NativeStats;
+  /**
+   * For crash tests: this process ends as by SIGKILL right before or after a control command, such as `before:ADD_DEV`.
+   * False when there is no such point.
+   */
+  dieAt(point: string): boolean;
 }
 
 /** Opaque: the native device behind it lives until `closeDevice` or the end of the environment. */

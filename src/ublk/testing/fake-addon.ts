@@ -65,6 +65,10 @@ export class FakeAddon implements Addon {
     this.remove(this.kernel.find(deviceId, "STOP_DEV"));
   }
 
+  dieAt(): boolean {
+    return false;
+  }
+
   readStats(handle: DeviceHandle): NativeStats {
     this.find(handle);
     return { ...idleStats };

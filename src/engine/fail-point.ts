@@ -1,0 +1,50 @@
+import { dieAtCommand } from "../ublk/fail-point.js";
+import type { Journal } from "./journal.js";
+
+type Moment = "before" | "after";
+type Reach = (moment: Moment, step: string) => void;
+
+/**
+ * For crash tests: ends this process, as by SIGKILL, at a named point. All that outlives an engine is what it told the
+ * kernel and what it wrote into its journal, so every point is right before or after one of these: `before:ADD_DEV`,
+ * `after:journal-serving`, `before:journal-remove`. Returns the journal to work with.
+ */
+export function withFailPoint(journal: Journal, point: string | undefined, dieAt = dieAtCommand): Journal {
+  if (point === undefined || point === "") return journal;
+  if (/^(before|after):journal-[a-z-]+$/.test(point)) return new MortalJournal(journal, toReach(point));
+  if (dieAt(point)) return journal;
+  throw new RangeError(`fail point "${point}": expected before: or after: and a control command, or journal-STATE`);
+}
+
+function toReach(point: string): Reach {
+  return (moment, step) => {
+    if (`${moment}:${step}` === point) process.kill(process.pid, "SIGKILL");
+  };
+}
+
+class MortalJournal implements Journal {
+  readonly read: Journal["read"];
+  readonly readAll: Journal["readAll"];
+
+  constructor(
+    private readonly journal: Journal,
+    private readonly reach: Reach,
+  ) {
+    this.read = (volumeId) => journal.read(volumeId);
+    this.readAll = () => journal.readAll();
+  }
+
+  async write(entry: Parameters<Journal["write"]>[0]): Promise<void> {
+    await this.around(`journal-${entry.state}`, () => this.journal.write(entry));
+  }
+
+  async remove(volumeId: string): Promise<void> {
+    await this.around("journal-remove", () => this.journal.remove(volumeId));
+  }
+
+  private async around(step: string, change: () => Promise<void>): Promise<void> {
+    this.reach("before", step);
+    await change();
+    this.reach("after", step);
+  }
+}
