@@ -43,7 +43,7 @@ describe("a fail point", () => {
   });
 
   test("at a control command is the native engine's", () => {
-    const dieAt = jest.fn(() => true);
+    const dieAt = jest.fn((_point: string) => true);
     expect(withFailPoint(journal, "after:ADD_DEV", dieAt)).toBe(journal);
     expect(dieAt).toHaveBeenCalledWith("after:ADD_DEV");
   });
