@@ -1,6 +1,6 @@
-// The addon: a handful of functions, described in src/ublk/addon.ts. Verbs that enter the kernel run on the control
-// thread and answer through a promise; the JavaScript thread never waits for the kernel, except at the very
-// end of the environment.
+// The addon: a handful of functions, described in src/ublk/addon.ts. Verbs that enter the kernel run on the
+// control thread and answer through a promise; the JavaScript thread never waits for the kernel, except at
+// the very end of the environment.
 #include <cstdlib>
 #include <future>
 #include <memory>
