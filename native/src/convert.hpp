@@ -97,6 +97,20 @@ inline Napi::Object from_counters(Napi::Env env, const DeviceCounters& counters)
   result.Set("writeBytes", from_uint64(env, counters.write_bytes));
   result.Set("errors", from_uint64(env, counters.errors));
   result.Set("inFlight", Napi::Number::New(env, counters.in_flight));
+  result.Set("discardBytes", from_uint64(env, 0));
+  result.Set("writeZeroesBytes", from_uint64(env, 0));
+  result.Set("waiting", Napi::Number::New(env, 0));
+  result.Set("throttled", from_uint64(env, 0));
+  result.Set("throttledNs", from_uint64(env, 0));
+  result.Set("frozen", Napi::Boolean::New(env, false));
+  Napi::Object latency = Napi::Object::New(env);
+  for (const char* operation : {"read", "write", "flush", "discard", "writeZeroes"}) {
+    Napi::Object histogram = Napi::Object::New(env);
+    histogram.Set("sumNs", from_uint64(env, 0));
+    histogram.Set("counts", Napi::BigUint64Array::New(env, 109));
+    latency.Set(operation, histogram);
+  }
+  result.Set("latency", latency);
   return result;
 }
 

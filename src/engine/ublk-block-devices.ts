@@ -1,3 +1,4 @@
+import { type DeviceUser, describeUsers, findDeviceUsers } from "../ublk/device-users.js";
 import type { DeviceEvent, DeviceInfo } from "../ublk/index.js";
 import type { Ublk } from "../ublk/ublk.js";
 import { Adoption, defaultOldServerTimeoutMs } from "./adoption.js";
@@ -11,7 +12,6 @@ import {
 } from "./block-devices.js";
 import { type BlockNodes, machineBlockNodes, waitFor } from "./block-nodes.js";
 import { DeviceMaker, type ServedDevice } from "./device-maker.js";
-import { type DeviceUser, findDeviceUsers } from "./device-users.js";
 import { toBlockDeviceError } from "./failure.js";
 import { findImageChange } from "./image-identity.js";
 import { IoErrorLog } from "./io-error-log.js";
@@ -34,7 +34,7 @@ export interface UblkBlockDevicesParts {
 export interface EngineTimeouts {
   /** For a new block device node to show its size. */
   nodeMs: number;
-  /** For a short exclusive open, such as mkfs's, to end. */
+  /** For a short open, such as udev's or mkfs's, to end. */
   claimMs: number;
   /** For an old server to let go of its devices. */
   oldServerMs: number;
@@ -193,12 +193,11 @@ export class UblkBlockDevices implements BlockDevices {
     let users: DeviceUser[] = [];
     const isDecided = async () => {
       users = await this.findUsers(deviceId, state === "live");
-      return users.every(({ kind }) => kind !== "exclusive");
+      return users.every(({ kind }) => kind !== "exclusive" && kind !== "process");
     };
     await waitFor(isDecided, { timeoutMs: this.timeouts.claimMs });
     if (users.length === 0) return;
-    const names = users.map(({ kind, name }) => (kind === "exclusive" ? name : `${kind} ${name}`)).join(", ");
-    throw new BlockDeviceError("in_use", `${path} is in use by ${names}: unmount or close it first`);
+    throw new BlockDeviceError("in_use", `${path} is in use by ${describeUsers(users)}: unmount or close it first`);
   }
 
   private async forget(entry: JournalEntry): Promise<void> {
@@ -222,7 +221,7 @@ export class UblkBlockDevices implements BlockDevices {
     this.served.set(served.entry.volumeId, served);
     served.device.onEvent((event: DeviceEvent) => {
       if (event.kind === "io-error") errors.add(event);
-      else this.parts.logger.warn(fields, "somebody else stopped the device");
+      else if (event.kind === "stopped") this.parts.logger.warn(fields, "somebody else stopped the device");
     });
   }
 

@@ -10,10 +10,24 @@ export interface Addon {
   /** Bring-up, or recovery when `spec.recover` is set: resolves when /dev/ublkbN serves I/O. */
   openDevice(spec: NativeDeviceSpec, onEvent: (event: NativeEvent) => void): Promise<NativeDevice>;
   /**
-   * Ends serving. `remove` stops the device and deletes it from the kernel; `release` closes our side only, so that a
-   * recoverable device waits for its next server. After a rejection the handle is still good for another try.
+   * Ends serving. `remove` stops the device and deletes it from the kernel, `remove-unused` only when nobody has it open
+   * (EBUSY; ENOTSUP where the kernel lacks SAFE_STOP_DEV); `release` closes our side only, so that a recoverable device
+   * waits for its next server. A frozen device is thawed first. After a rejection the handle is good for another try.
    */
-  closeDevice(handle: DeviceHandle, how: "remove" | "release"): Promise<void>;
+  closeDevice(handle: DeviceHandle, how: NativeClose): Promise<void>;
+  /** As `release`, after the kernel was told to hold new requests back (QUIESCE_DEV). */
+  quiesceDevice(handle: DeviceHandle, timeoutMs: number): Promise<void>;
+  /** Grows the served device to `sizeBytes`, a multiple of its block; its target has to be that large already. */
+  resizeDevice(handle: DeviceHandle, sizeBytes: bigint): Promise<void>;
+  /** Replaces the limits, for waiting requests too. */
+  setLimits(handle: DeviceHandle, limits: NativeLimits): Promise<void>;
+  /**
+   * Holds new requests of all these devices back, lets those in flight finish, and makes what they wrote durable. The
+   * devices thaw by themselves `deadlineMs` after the call. Rejects, with all of them thawed, when it takes longer.
+   */
+  freezeDevices(handles: DeviceHandle[], deadlineMs: number): Promise<void>;
+  /** Lets requests pass again. False for each device that was not frozen any more. */
+  thawDevices(handles: DeviceHandle[]): Promise<boolean[]>;
   /** What the kernel says of one device, whoever serves it. */
   readDeviceInfo(deviceId: number): Promise<NativeDeviceInfo>;
   /** Stops and deletes a device that no handle of this process serves. */
@@ -26,6 +40,8 @@ export interface Addon {
    */
   dieAt(point: string): boolean;
 }
+
+export type NativeClose = "remove" | "remove-unused" | "release";
 
 /** Opaque: the native device behind it lives until `closeDevice` or the end of the environment. */
 export type DeviceHandle = { readonly __ublkDevice: never };
@@ -56,6 +72,18 @@ export interface NativeDeviceSpec {
   unprivileged: boolean;
   /** ublksrv_flags: opaque to the kernel, read back to recognise one's own devices. */
   ownerTag: bigint;
+  limits: NativeLimits;
+}
+
+/** Ceilings of one device; 0 means none. `burstMs` of the rate may pass at once after an idle time. */
+export interface NativeLimits {
+  readIops: number;
+  writeIops: number;
+  iops: number;
+  readBytesPerSecond: number;
+  writeBytesPerSecond: number;
+  bytesPerSecond: number;
+  burstMs: number;
 }
 
 export interface NativeDevice {
@@ -88,6 +116,7 @@ export interface NativeDeviceInfo {
   readOnly: boolean;
 }
 
+/** Successful operations and their bytes; `errors` are answers other than success and "not supported". */
 export interface NativeStats {
   reads: bigint;
   writes: bigint;
@@ -96,21 +125,51 @@ export interface NativeStats {
   writeZeroes: bigint;
   readBytes: bigint;
   writeBytes: bigint;
+  discardBytes: bigint;
+  writeZeroesBytes: bigint;
   errors: bigint;
+  /** Requests the target works on now. */
   inFlight: number;
+  /** Requests held back now, by a limit or a freeze. */
+  waiting: number;
+  /** Requests that a limit has held back so far, and for how long in sum. */
+  throttled: bigint;
+  throttledNs: bigint;
+  frozen: boolean;
+  latency: NativeLatency;
+}
+
+/** For each operation the successful requests by how long the target took, see `latency.ts`. */
+export interface NativeLatency {
+  read: NativeHistogram;
+  write: NativeHistogram;
+  flush: NativeHistogram;
+  discard: NativeHistogram;
+  writeZeroes: NativeHistogram;
+}
+
+export interface NativeHistogram {
+  sumNs: bigint;
+  counts: BigUint64Array;
 }
 
 export type NativeEvent =
   /** The target answered a request with an error: `errno` is positive, offset and length are bytes. */
   | { kind: "io-error"; errno: number; operation: number; offsetBytes: bigint; lengthBytes: number }
   /** The kernel ended serving without `closeDevice`: somebody else stopped or deleted the device. */
-  | { kind: "stopped" };
+  | { kind: "stopped" }
+  /** The deadline of a freeze passed, and requests go on without `thawDevices`. */
+  | { kind: "thawed" };
 
 /** The shape of every native rejection: an Error with a positive errno and the step that failed. */
 export interface NativeFailure extends Error {
   /** ETIMEDOUT when the watchdog gave up on the step. */
   errno: number;
   step: NativeStep;
+  /** After ETIMEDOUT: for how long the step was waited for. */
+  waitedMs?: number;
+  /** After ETIMEDOUT: what the engine saw, such as the kernel stack of the command's worker. */
+  seen?: string;
 }
 
 /** The steps whose errno `errors.ts` explains; a step it does not know still becomes a `UblkError`. */
@@ -134,7 +193,16 @@ export type NativeStep =
   | "START_USER_RECOVERY"
   | "END_USER_RECOVERY"
   | "STOP_DEV"
+  | "TRY_STOP_DEV"
   | "DEL_DEV"
+  | "QUIESCE_DEV"
+  /** The target of a device that shall grow. */
+  | "GROW_TARGET"
+  | "UPDATE_SIZE"
+  /** Holding back requests and waiting for those in flight. */
+  | "FREEZE"
+  /** Making the target durable during a freeze. */
+  | "FLUSH_TARGET"
   | (string & {});
 
 /** Loads the addon built by node-gyp. The one place that knows where the binary lies. */

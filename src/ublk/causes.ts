@@ -23,6 +23,7 @@ export function explain(failure: Failure, message: string): Explanation {
     explainControlNode(failure) ??
     explainRing(failure) ??
     explainTarget(failure) ??
+    explainLife(failure) ??
     explainKernelAnswer(failure) ?? {
       code: "kernel_refused",
       reason: message,
@@ -98,6 +99,29 @@ function explainTarget({ step, errnoName, imagePath }: Failure): Explanation | u
     reason: `${image} cannot be opened`,
     hint: "it must be a regular file or a block device which this process may read, and write unless readOnly is set",
   };
+}
+
+function explainLife({ step, errnoName, imagePath }: Failure): Explanation | undefined {
+  if (step === "FREEZE" && errnoName === "EALREADY") {
+    return { code: "device_frozen", reason: "it is frozen already", hint: "thaw it first, or wait for its deadline" };
+  }
+  if (step === "FREEZE" && errnoName === "ETIMEDOUT") {
+    return {
+      code: "timeout",
+      reason: "the requests in flight did not finish and become durable before the deadline; it was thawed again",
+      hint: "try again with a longer deadlineMs, or look at what slows its image down",
+    };
+  }
+  if (step !== "GROW_TARGET") return undefined;
+  const image = imagePath ?? "the target";
+  if (errnoName === "ENODATA") {
+    return {
+      code: "image_unusable",
+      reason: `${image} is smaller than the new size`,
+      hint: "grow the image first, then the device",
+    };
+  }
+  return { code: "image_unusable", reason: `${image} cannot serve the new size`, hint: "the device stays as it was" };
 }
 
 function explainKernelAnswer(failure: Failure): Explanation | undefined {

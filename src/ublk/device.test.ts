@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from "@jest/globals";
-import type { UblkDevice, UblkDeviceState } from "./device.js";
+import { UblkDevice, type UblkDeviceState } from "./device.js";
 import { UblkError } from "./errors.js";
 import { FakeAddon } from "./testing/fake-addon.js";
 import { deviceStates, FakeKernel } from "./testing/fake-kernel.js";
@@ -34,15 +34,80 @@ const verbs: Record<string, () => unknown> = {
   stop: () => device.stop(),
   release: () => device.release(),
   onEvent: () => device.onEvent(() => {}),
+  resize: () => device.resize(8192),
+  setLimits: () => device.setLimits({ iops: 1 }),
+  thaw: () => device.thaw(),
+  freeze: () => UblkDevice.freeze([device], { deadlineMs: 1 }),
+  quiesce: () => device.quiesce(),
 };
 
 const allowed: Record<string, Record<string, boolean>> = {
-  open: { stats: true, stop: true, release: true, onEvent: true },
-  ended: { stats: true, stop: true, release: true, onEvent: true },
-  stopping: { stats: false, stop: true, release: false, onEvent: true },
-  stopped: { stats: false, stop: true, release: false, onEvent: true },
-  releasing: { stats: false, stop: false, release: true, onEvent: true },
-  released: { stats: false, stop: false, release: true, onEvent: true },
+  open: {
+    stats: true,
+    stop: true,
+    release: true,
+    onEvent: true,
+    resize: true,
+    setLimits: true,
+    thaw: true,
+    freeze: true,
+    quiesce: true,
+  },
+  ended: {
+    stats: true,
+    stop: true,
+    release: true,
+    onEvent: true,
+    resize: false,
+    setLimits: false,
+    thaw: false,
+    freeze: false,
+    quiesce: true,
+  },
+  stopping: {
+    stats: false,
+    stop: true,
+    release: false,
+    onEvent: true,
+    resize: false,
+    setLimits: false,
+    thaw: false,
+    freeze: false,
+    quiesce: false,
+  },
+  stopped: {
+    stats: false,
+    stop: true,
+    release: false,
+    onEvent: true,
+    resize: false,
+    setLimits: false,
+    thaw: false,
+    freeze: false,
+    quiesce: false,
+  },
+  releasing: {
+    stats: false,
+    stop: false,
+    release: true,
+    onEvent: true,
+    resize: false,
+    setLimits: false,
+    thaw: false,
+    freeze: false,
+    quiesce: true,
+  },
+  released: {
+    stats: false,
+    stop: false,
+    release: true,
+    onEvent: true,
+    resize: false,
+    setLimits: false,
+    thaw: false,
+    freeze: false,
+    quiesce: true,
+  },
 };
 
 const cases = Object.entries(allowed).flatMap(([state, row]) =>

@@ -1,20 +1,21 @@
-import type { Addon, NativeDevice, NativeStats } from "./addon.js";
+import type { Addon, NativeDevice } from "./addon.js";
 import { toBlockDevicePath } from "./device-info.js";
+import { type DeviceUser, describeUsers } from "./device-users.js";
 import type { EnvironmentReader } from "./environment.js";
 import { UblkError } from "./errors.js";
 import type { DeviceListener, EventRelay } from "./events.js";
 import { toUblkError } from "./explain.js";
-import { compareFeatures } from "./features.js";
+import { compareFeatures, describeFeature } from "./features.js";
+import { type Limits, toNativeLimits } from "./limits.js";
 import type { FeatureReport } from "./negotiate.js";
+import { toDuration, toNewSize } from "./options.js";
+import { type DeviceStats, toDeviceStats } from "./stats.js";
 
 /**
  * `open` until `stop` or `release`; `ended` once somebody else has stopped the device; `stopping` while the kernel takes
  * it down; `stopped` when nothing of it is left in this process.
  */
 export type UblkDeviceState = "open" | "ended" | "stopping" | "stopped";
-
-/** Counters since this process began to serve the device, summed over its queues. */
-export type DeviceStats = NativeStats;
 
 /** What a device is made with, beside what native code reports. */
 export interface UblkDeviceParts {
@@ -26,7 +27,17 @@ export interface UblkDeviceParts {
   readOnly: boolean;
   logicalBlockSizeBytes: number;
   featureReport: FeatureReport[];
+  /** The image, for messages. */
+  imagePath?: string | undefined;
+  /** Who holds the block device. */
+  findUsers: (deviceId: number, isLive: boolean) => Promise<DeviceUser[]>;
 }
+
+/** How serving ended or shall end. */
+type Ending = "stop" | "stop-if-unused" | "release" | "quiesce";
+
+const defaultQuiesceMs = 10_000;
+const longestFreezeMs = 600_000;
 
 /** One block device that this process serves. Made by `createAndServe` and `recoverAndServe`. */
 export class UblkDevice {
@@ -34,7 +45,6 @@ export class UblkDevice {
   readonly deviceId: number;
   /** The block device node, for example /dev/ublkb0. */
   readonly path: string;
-  readonly sizeBytes: bigint;
   readonly logicalBlockSizeBytes: number;
   readonly readOnly: boolean;
   readonly queueCount: number;
@@ -50,14 +60,15 @@ export class UblkDevice {
   readonly featureReport: readonly FeatureReport[];
 
   private currentState: UblkDeviceState = "open";
-  private closing: { how: "remove" | "release"; done: Promise<void> } | undefined;
+  private currentSizeBytes: bigint;
+  private closing: { how: Ending; done: Promise<void> } | undefined;
 
   constructor(private readonly parts: UblkDeviceParts) {
     const { native } = parts;
     const { granted, lost } = compareFeatures(parts.requestedFeatures, native.features);
     this.deviceId = native.deviceId;
     this.path = toBlockDevicePath(native.deviceId);
-    this.sizeBytes = native.sizeBytes;
+    this.currentSizeBytes = native.sizeBytes;
     this.logicalBlockSizeBytes = parts.logicalBlockSizeBytes;
     this.readOnly = parts.readOnly;
     this.queueCount = native.queueCount;
@@ -72,8 +83,29 @@ export class UblkDevice {
     });
   }
 
+  /**
+   * Holds new requests of all the devices back at one instant, reads too, lets those in flight finish, and makes what they
+   * wrote durable. They wait inside the engine, without an error, until `thaw` or until `deadlineMs` have passed since the
+   * call, even when this process is too busy to notice. Rejects, with all devices thawed, when it takes longer than that.
+   */
+  static async freeze(devices: readonly UblkDevice[], { deadlineMs }: FreezeOptions): Promise<void> {
+    const operation = "freeze";
+    const checkedMs = toDuration("deadlineMs", deadlineMs, longestFreezeMs, operation);
+    for (const device of devices) device.assertServing(operation);
+    const [first] = devices;
+    if (first === undefined) return;
+    const handles = devices.map((device) => device.parts.native.handle);
+    const subject = devices.map((device) => device.path).join(", ");
+    await first.explained(operation, () => first.parts.addon.freezeDevices(handles, checkedMs), subject);
+  }
+
   get state(): UblkDeviceState {
     return this.currentState;
+  }
+
+  /** The size now; `resize` changes it. */
+  get sizeBytes(): bigint {
+    return this.currentSizeBytes;
   }
 
   /** Whether the device outlives this process. */
@@ -94,15 +126,49 @@ export class UblkDevice {
         hint: "read the counters before stop or release",
       });
     }
-    return this.parts.addon.readStats(this.parts.native.handle);
+    return toDeviceStats(this.parts.addon.readStats(this.parts.native.handle));
+  }
+
+  /**
+   * Grows the device while it is used. The image has to be that large already; memory without a file grows with it. What
+   * is on the device, such as a file system, is grown by its own means afterwards.
+   */
+  async resize(sizeBytes: number | bigint): Promise<void> {
+    const operation = "resize";
+    this.assertServing(operation);
+    const newSizeBytes = toNewSize(sizeBytes, this, operation);
+    if (newSizeBytes === this.currentSizeBytes) return;
+    this.assertFeature("UPDATE_SIZE", operation, "stop the device and serve it anew with the new size");
+    const { addon, native } = this.parts;
+    await this.explained(operation, () => addon.resizeDevice(native.handle, newSizeBytes));
+    this.currentSizeBytes = newSizeBytes;
+  }
+
+  /** Replaces all limits, also for requests that wait already; `{}` lifts them. */
+  async setLimits(limits: Limits): Promise<void> {
+    const operation = "setLimits";
+    this.assertServing(operation);
+    const nativeLimits = toNativeLimits(limits, operation);
+    const { addon, native } = this.parts;
+    await this.explained(operation, () => addon.setLimits(native.handle, nativeLimits));
+  }
+
+  /** Ends a freeze. False when its deadline had ended it before, so that what was done meanwhile may not hold together. */
+  async thaw(): Promise<boolean> {
+    const operation = "thaw";
+    this.assertServing(operation);
+    const { addon, native } = this.parts;
+    const [wasFrozen] = await this.explained(operation, () => addon.thawDevices([native.handle]));
+    return wasFrozen ?? false;
   }
 
   /**
    * Stops the device and deletes it from the kernel, after its dirty pages were written back. Calling it again, also
-   * while it runs, gives the same outcome; after a failure it may be tried again.
+   * while it runs, gives the same outcome; after a failure it may be tried again. With `onlyIfUnused` it is refused with
+   * `device_busy` and the names of the users while anybody has the device open.
    */
-  async stop(): Promise<void> {
-    await this.close("remove", "stopAndDelete");
+  async stop({ onlyIfUnused = false }: { onlyIfUnused?: boolean } = {}): Promise<void> {
+    await this.close(onlyIfUnused ? "stop-if-unused" : "stop", "stopAndDelete");
   }
 
   /**
@@ -110,36 +176,122 @@ export class UblkDevice {
    * for a moment longer.
    */
   async release(): Promise<void> {
-    if (!this.recoverable) {
-      throw new UblkError("not_recoverable", `${this.path} cannot wait for another server`, {
-        operation: "release",
-        hint: "create it with recoverable: true, or stop it",
-      });
-    }
+    this.assertRecoverable("release");
     await this.close("release", "release");
   }
 
-  private close(how: "remove" | "release", operation: string): Promise<void> {
-    this.closing ??= { how, done: this.closeOnce(how, operation) };
-    if (this.closing.how === how) return this.closing.done;
-    const already = how === "remove" ? "released" : "stopped";
-    throw new UblkError("device_stopped", `${this.path} is already being ${already}`, {
-      operation,
-      hint: how === "remove" ? "recover it first, or use removeDevice" : "create a new one",
-    });
+  /**
+   * As `release`, but the kernel holds new requests back first (QUIESCE, kernel 6.16): for a hand-over under load.
+   * `timeoutMs` is how long the kernel waits for each queue to have a free tag; then the device is released all the same.
+   */
+  async quiesce({ timeoutMs = defaultQuiesceMs }: { timeoutMs?: number } = {}): Promise<void> {
+    const operation = "quiesce";
+    const checkedMs = toDuration("timeoutMs", timeoutMs, longestFreezeMs, operation);
+    this.assertRecoverable(operation);
+    this.assertFeature("QUIESCE", operation, "release the device instead");
+    await this.close("quiesce", operation, checkedMs);
   }
 
-  private async closeOnce(how: "remove" | "release", operation: string): Promise<void> {
-    const { addon, native, reader } = this.parts;
+  private async close(how: Ending, operation: string, timeoutMs = 0): Promise<void> {
+    const running = this.closing;
+    if (running === undefined) return await this.startClosing(how, operation, timeoutMs);
+    if (isStop(how) !== isStop(running.how)) throw this.alreadyClosing(running.how, operation);
+    if (how === running.how) return await running.done;
+    await running.done.catch(() => {});
+    if (this.currentState !== "stopped") await this.close(how, operation, timeoutMs);
+  }
+
+  private startClosing(how: Ending, operation: string, timeoutMs: number): Promise<void> {
+    const done = this.closeOnce(how, operation, timeoutMs);
+    this.closing = { how, done };
+    return done;
+  }
+
+  private async closeOnce(how: Ending, operation: string, timeoutMs: number): Promise<void> {
     const before = this.currentState;
     this.currentState = "stopping";
     try {
-      await addon.closeDevice(native.handle, how);
+      await this.explained(operation, () => this.closeNatively(how, timeoutMs));
       this.currentState = "stopped";
     } catch (error) {
       this.currentState = before;
       this.closing = undefined;
-      throw await toUblkError(error, { operation, subject: this.path, deviceId: this.deviceId }, reader);
+      throw error;
     }
   }
+
+  private async closeNatively(how: Ending, timeoutMs: number): Promise<void> {
+    const { addon, native } = this.parts;
+    if (how === "release") return await addon.closeDevice(native.handle, "release");
+    if (how === "quiesce") return await addon.quiesceDevice(native.handle, timeoutMs);
+    if (how === "stop") return await addon.closeDevice(native.handle, "remove");
+    // Where the kernel cannot decide, a look at the users has to do; somebody may open the device right after it.
+    const kernelDecides = this.features.includes("SAFE_STOP_DEV");
+    if (!kernelDecides) await this.assertUnused();
+    try {
+      await addon.closeDevice(native.handle, kernelDecides ? "remove-unused" : "remove");
+    } catch (error) {
+      if (kernelDecides) await this.assertUnused();
+      throw error;
+    }
+  }
+
+  private async assertUnused(): Promise<void> {
+    const users = await this.parts.findUsers(this.deviceId, true);
+    if (users.length === 0) return;
+    throw new UblkError("device_busy", `${this.path} is in use by ${describeUsers(users)}`, {
+      operation: "stopAndDelete",
+      hint: "unmount or close it first, or stop it without onlyIfUnused",
+    });
+  }
+
+  private assertServing(operation: string): void {
+    if (this.currentState === "open") return;
+    throw new UblkError("device_stopped", `${this.path} is ${this.currentState}`, {
+      operation,
+      hint: "this works while the device is served by this process",
+    });
+  }
+
+  private assertRecoverable(operation: string): void {
+    if (this.recoverable) return;
+    throw new UblkError("not_recoverable", `${this.path} cannot wait for another server`, {
+      operation,
+      hint: "create it with recoverable: true, or stop it",
+    });
+  }
+
+  private assertFeature(name: string, operation: string, hint: string): void {
+    if (this.features.includes(name)) return;
+    const kernel = `kernel ${this.parts.reader.kernelRelease()}`;
+    throw new UblkError("feature_missing", `${this.path} was made without ${describeFeature(name)} on ${kernel}`, {
+      operation,
+      hint,
+    });
+  }
+
+  private alreadyClosing(how: Ending, operation: string): UblkError {
+    return new UblkError("device_stopped", `${this.path} is already being ${isStop(how) ? "stopped" : "released"}`, {
+      operation,
+      hint: isStop(how) ? "create a new one" : "recover it first, or use removeDevice",
+    });
+  }
+
+  private async explained<T>(operation: string, action: () => Promise<T>, subject: string = this.path): Promise<T> {
+    try {
+      return await action();
+    } catch (error) {
+      const { imagePath } = this.parts;
+      throw await toUblkError(error, { operation, subject, deviceId: this.deviceId, imagePath }, this.parts.reader);
+    }
+  }
+}
+
+/** For `freeze`: the devices thaw by themselves so long after the call. 1 ms to 10 minutes. */
+export interface FreezeOptions {
+  deadlineMs: number;
+}
+
+function isStop(how: Ending): boolean {
+  return how === "stop" || how === "stop-if-unused";
 }

@@ -3,6 +3,7 @@ export type UblkErrorCode =
   | "addon_not_built"
   | "device_busy"
   | "device_exists"
+  | "device_frozen"
   | "device_limit"
   | "device_missing"
   | "device_stopped"

@@ -12,7 +12,9 @@ export type DeviceEvent =
       lengthBytes: number;
     }
   /** Somebody else stopped or deleted the device: it serves nothing any more, and `stop` frees what is left of it. */
-  | { kind: "stopped" };
+  | { kind: "stopped" }
+  /** The deadline of a freeze passed before `thaw`: requests go on. */
+  | { kind: "thawed" };
 
 export type DeviceListener = (event: DeviceEvent) => void;
 
@@ -42,7 +44,7 @@ export class EventRelay {
 }
 
 function toDeviceEvent(native: NativeEvent): DeviceEvent {
-  if (native.kind === "stopped") return { kind: "stopped" };
+  if (native.kind !== "io-error") return native;
   const { operation, errno, offsetBytes, lengthBytes } = native;
   return {
     kind: "io-error",

@@ -49,6 +49,7 @@ const verbs: Record<string, string> = {
   listDevices: "read",
   reportFeatures: "read the features",
   checkKernel: "read the features",
+  setLimits: "set the limits of",
 };
 
 function describe(context: FailureContext): string {

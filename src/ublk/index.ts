@@ -3,7 +3,7 @@
  *
  * @packageDocumentation
  */
-import type { UblkDevice } from "./device.js";
+import type { FreezeOptions, UblkDevice } from "./device.js";
 import type { DeviceInfo } from "./device-info.js";
 import type { Feature } from "./features.js";
 import type { KernelReport } from "./kernel-report.js";
@@ -12,7 +12,7 @@ import type { DeviceOptions, DeviceParams, Target } from "./options.js";
 import type { RecoverOptions } from "./recover.js";
 import { loadUblk, type Ublk } from "./ublk.js";
 
-export { type DeviceStats, UblkDevice, type UblkDeviceState } from "./device.js";
+export { type FreezeOptions, UblkDevice, type UblkDeviceState } from "./device.js";
 export type { DeviceInfo, DeviceState } from "./device-info.js";
 export { UblkError, type UblkErrorCode } from "./errors.js";
 export type { DeviceEvent, DeviceListener } from "./events.js";
@@ -20,9 +20,12 @@ export type { FeatureOptions } from "./feature-wishes.js";
 export { type Feature, type FeatureName, knownFeatures } from "./features.js";
 export type { KernelFinding } from "./kernel-findings.js";
 export type { KernelReport } from "./kernel-report.js";
+export { type LatencyBucket, type LatencyHistogram, toQuantileNs } from "./latency.js";
+export type { Limits } from "./limits.js";
 export type { FeatureRefusal, FeatureRefusalCause, FeatureReport, FeatureWish } from "./negotiate.js";
 export type { DeviceOptions, DeviceParams, Target } from "./options.js";
 export type { RecoverOptions } from "./recover.js";
+export type { DeviceStats } from "./stats.js";
 
 let loaded: Ublk | undefined;
 
@@ -45,6 +48,14 @@ export async function recoverAndServe(deviceId: number, target: Target, options?
 /** Stops a device of this process, after its dirty pages were written back, and deletes it from the kernel. */
 export async function stopAndDelete(device: UblkDevice): Promise<void> {
   await library().stopAndDelete(device);
+}
+
+/**
+ * Holds new requests of these devices back at one instant and makes what was written before durable, until `thaw` of each
+ * or until the deadline.
+ */
+export async function freeze(devices: UblkDevice | readonly UblkDevice[], options: FreezeOptions): Promise<void> {
+  await library().freeze(devices, options);
 }
 
 /** Every ublk device of the machine, whoever made it, by ascending id. */

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "@jest/globals";
+import { unlimited } from "./limits.js";
 import { type DeviceOptions, type DeviceParams, validateOptions } from "./options.js";
 
 const nullParams: DeviceParams = { target: { kind: "null" }, sizeBytes: 1 << 20 };
@@ -20,6 +21,7 @@ test("fills in every default", () => {
     unprivileged: false,
     features: { required: [], preferred: [], avoided: [] },
     allowBrokenKernel: false,
+    limits: unlimited,
   });
 });
 

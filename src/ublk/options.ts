@@ -1,5 +1,7 @@
+import type { NativeLimits } from "./addon.js";
 import { UblkError, type UblkErrorCode } from "./errors.js";
 import { type FeatureOptions, validateFeatureOptions } from "./feature-wishes.js";
+import { type Limits, toNativeLimits } from "./limits.js";
 import type { FeatureWishes } from "./negotiate.js";
 
 /** Where the bytes of a device live. */
@@ -46,6 +48,8 @@ export interface DeviceOptions {
   features?: FeatureOptions;
   /** Make the device although this kernel is known to break. Default false. */
   allowBrokenKernel?: boolean;
+  /** Ceilings of operations and bytes per second; `setLimits` changes them. Default: none. */
+  limits?: Limits;
 }
 
 /** {@link DeviceParams} and {@link DeviceOptions} after validation: nothing is left to guess, except the file's size. */
@@ -65,6 +69,7 @@ export interface NormalisedOptions {
   unprivileged: boolean;
   features: FeatureWishes;
   allowBrokenKernel: boolean;
+  limits: NativeLimits;
 }
 
 export const defaultQueueDepth = 128;
@@ -92,6 +97,7 @@ const knownOptions = [
   "unprivileged",
   "features",
   "allowBrokenKernel",
+  "limits",
 ];
 
 /** Returns params and options with every default filled in, or throws a `UblkError` that names the culprit. */
@@ -119,6 +125,7 @@ export function validateOptions(
     unprivileged: check.flag("unprivileged", options.unprivileged ?? false),
     features: validateFeatureOptions(options.features, operation),
     allowBrokenKernel: check.flag("allowBrokenKernel", options.allowBrokenKernel ?? false),
+    limits: toNativeLimits(options.limits ?? {}, operation),
   };
   check.combination(normalised);
   if (normalised.sizeBytes !== undefined)
@@ -143,6 +150,25 @@ export function validateSize(
     `${what} is ${sizeBytes}; expected a multiple of the logical block of ${logicalBlockSizeBytes} bytes`,
     { code: "size_misaligned", hint: `use ${sizeBytes - rest + BigInt(logicalBlockSizeBytes)}` },
   );
+}
+
+/** The size to grow to, or an error: a device cannot shrink, since what is on it would lose its end. */
+export function toNewSize(
+  value: unknown,
+  device: { path: string; sizeBytes: bigint; logicalBlockSizeBytes: number },
+  operation: string,
+): bigint {
+  const sizeBytes = new OptionChecker(operation).size(value);
+  validateSize(sizeBytes, device.logicalBlockSizeBytes, operation);
+  if (sizeBytes >= device.sizeBytes) return sizeBytes;
+  throw invalid(operation, `sizeBytes is ${sizeBytes}; expected at least the ${device.sizeBytes} of ${device.path}`, {
+    hint: "a device can only grow: its users would lose what lies beyond the new end",
+  });
+}
+
+/** A number of milliseconds from 1 to `longestMs`. */
+export function toDuration(name: string, value: unknown, longestMs: number, operation: string): number {
+  return new OptionChecker(operation).integer(name, value, 1, longestMs);
 }
 
 class OptionChecker {

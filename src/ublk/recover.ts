@@ -2,6 +2,7 @@ import type { Addon, NativeDevice, NativeDeviceSpec, NativeEvent } from "./addon
 import { type DeviceInfo, toDeviceInfo } from "./device-info.js";
 import { findErrno, toErrnoName } from "./errno.js";
 import { UblkError } from "./errors.js";
+import type { Limits } from "./limits.js";
 
 /** How to take back a device. */
 export interface RecoverOptions {
@@ -9,6 +10,8 @@ export interface RecoverOptions {
   ownerTag?: bigint;
   /** Bypass the page cache (O_DIRECT) of a file target where its file system can. Default true. */
   direct?: boolean;
+  /** As in `DeviceOptions`: limits are the server's, and a new one starts without. */
+  limits?: Limits;
   /** How long to wait for the old server to be gone. Default 30 s. */
   waitMs?: number;
 }

@@ -1,8 +1,9 @@
 import { readdir } from "node:fs/promises";
 import { type Addon, loadAddon, type NativeDevice, type NativeDeviceSpec } from "./addon.js";
-import { UblkDevice } from "./device.js";
+import { type FreezeOptions, UblkDevice } from "./device.js";
 import { assertMet, negotiateFor } from "./device-features.js";
 import { type DeviceInfo, toBlockDevicePath, toDeviceInfo } from "./device-info.js";
+import { findDeviceUsers } from "./device-users.js";
 import { type EnvironmentReader, machineReader } from "./environment.js";
 import { UblkError } from "./errors.js";
 import { EventRelay } from "./events.js";
@@ -24,6 +25,8 @@ import { defaultRecoverWaitMs, openWhenFree, type RecoverOptions, waitUntilRecov
 export interface UblkSettings {
   /** Make devices although this kernel is known to break: as if every device were made with `allowBrokenKernel`. */
   allowBrokenKernel?: boolean;
+  /** Who holds a block device; tests give their own. */
+  findUsers?: typeof findDeviceUsers;
 }
 
 /** The library over one addon and one machine; tests give their own of both. */
@@ -100,6 +103,11 @@ export class Ublk {
     await device.stop();
   }
 
+  /** Freezes one device or a group of them at one instant, see {@link UblkDevice.freeze}. */
+  async freeze(devices: UblkDevice | readonly UblkDevice[], options: FreezeOptions): Promise<void> {
+    await UblkDevice.freeze(devices instanceof UblkDevice ? [devices] : devices, options);
+  }
+
   /** Every ublk device of the machine, whoever made it, by ascending id. */
   async listDevices(): Promise<DeviceInfo[]> {
     const devices: DeviceInfo[] = [];
@@ -153,9 +161,11 @@ export class Ublk {
     const native = await open(relay);
     const { readOnly, logicalBlockSizeBytes, features: requestedFeatures } = spec;
     const { addon, reader } = this;
+    const { findUsers = findDeviceUsers } = this.settings;
     const featureReport = toReport(native.features);
-    const parts = { addon, reader, relay, native, requestedFeatures, readOnly, logicalBlockSizeBytes, featureReport };
-    return new UblkDevice(parts);
+    const imagePath = spec.target.kind === "null" ? undefined : spec.target.path;
+    const geometry = { requestedFeatures, readOnly, logicalBlockSizeBytes, featureReport };
+    return new UblkDevice({ addon, reader, findUsers, relay, native, imagePath, ...geometry });
   }
 
   private async explained<T>(
@@ -200,7 +210,7 @@ function subjectOf({ deviceId, target }: NormalisedOptions) {
 
 function toNativeSpec(options: NormalisedOptions): Omit<NativeDeviceSpec, "sizeBytes" | "features" | "recover"> {
   const { target, direct, deviceId, queueCount, queueDepth, maxIoBytes, logicalBlockSizeBytes } = options;
-  const { readOnly, discard, ownerTag, unprivileged } = options;
+  const { readOnly, discard, ownerTag, unprivileged, limits } = options;
   const geometry = { queueCount, queueDepth, maxIoBytes, logicalBlockSizeBytes };
   return {
     ...geometry,
@@ -208,6 +218,7 @@ function toNativeSpec(options: NormalisedOptions): Omit<NativeDeviceSpec, "sizeB
     discard,
     ownerTag,
     unprivileged,
+    limits,
     target: toNativeTarget(target, direct),
     deviceId: deviceId ?? -1,
   };
@@ -220,8 +231,8 @@ function toNativeTarget(target: Target, direct: boolean): NativeDeviceSpec["targ
 async function toRecoverySpec(info: DeviceInfo, target: Target, options: RecoverOptions): Promise<NativeDeviceSpec> {
   const { deviceId, sizeBytes, queueCount, queueDepth, maxIoBytes, logicalBlockSizeBytes, readOnly, ownerTag } = info;
   const geometry = { queueCount, queueDepth, maxIoBytes, logicalBlockSizeBytes, readOnly, ownerTag };
-  const direct = options.direct ?? true;
-  const checked = validateOptions({ target, sizeBytes }, { ...geometry, direct }, "recoverAndServe");
+  const { direct = true, limits = {} } = options;
+  const checked = validateOptions({ target, sizeBytes }, { ...geometry, direct, limits }, "recoverAndServe");
   await resolveSize(checked, "recoverAndServe");
   return { ...toNativeSpec(checked), deviceId, sizeBytes, recover: true, features: info.featureMask };
 }

@@ -1,12 +1,12 @@
 import { mkdtemp, rm, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { DeviceUser } from "../../ublk/device-users.js";
 import { FakeAddon } from "../../ublk/testing/fake-addon.js";
 import { deviceStates, FakeKernel } from "../../ublk/testing/fake-kernel.js";
 import { reader } from "../../ublk/testing/fake-machine.js";
 import { Ublk } from "../../ublk/ublk.js";
 import type { BlockDeviceSpec } from "../block-devices.js";
-import type { DeviceUser } from "../device-users.js";
 import { FileJournal, type Journal } from "../journal.js";
 import { UblkBlockDevices } from "../ublk-block-devices.js";
 

@@ -1,10 +1,13 @@
 import type {
   Addon,
   DeviceHandle,
+  NativeClose,
   NativeDevice,
   NativeDeviceInfo,
   NativeDeviceSpec,
   NativeEvent,
+  NativeHistogram,
+  NativeLimits,
   NativeStats,
 } from "../addon.js";
 import { deviceStates, type FakeKernel, toNativeFailure } from "./fake-kernel.js";
@@ -13,9 +16,14 @@ interface Served {
   info: NativeDeviceInfo;
   spec: NativeDeviceSpec;
   emit: (event: NativeEvent) => void;
+  thawTimer?: NodeJS.Timeout | undefined;
 }
 
-const idleStats: NativeStats = {
+function idleHistogram(): NativeHistogram {
+  return { sumNs: 0n, counts: new BigUint64Array(109) };
+}
+
+const idleStats: Omit<NativeStats, "frozen" | "latency"> = {
   reads: 0n,
   writes: 0n,
   flushes: 0n,
@@ -23,8 +31,13 @@ const idleStats: NativeStats = {
   writeZeroes: 0n,
   readBytes: 0n,
   writeBytes: 0n,
+  discardBytes: 0n,
+  writeZeroesBytes: 0n,
   errors: 0n,
   inFlight: 0,
+  waiting: 0,
+  throttled: 0n,
+  throttledNs: 0n,
 };
 
 /** The native side of one process over a {@link FakeKernel}, with the steps and errors of the real one. */
@@ -50,11 +63,48 @@ export class FakeAddon implements Addon {
     return { ...info, handle, direct: spec.target.kind === "file" && spec.target.direct };
   }
 
-  async closeDevice(handle: DeviceHandle, how: "remove" | "release"): Promise<void> {
+  async closeDevice(handle: DeviceHandle, how: NativeClose): Promise<void> {
     const { info } = this.find(handle);
-    if (how === "remove") this.remove(info);
-    else this.kernel.run("RELEASE", info.deviceId, () => this.kernel.loseServer(info));
+    this.thaw(handle);
+    if (how === "release") this.kernel.run("RELEASE", info.deviceId, () => this.kernel.loseServer(info));
+    else this.remove(info, how === "remove-unused" ? "TRY_STOP_DEV" : "STOP_DEV");
     this.served.delete(handle);
+  }
+
+  async quiesceDevice(handle: DeviceHandle, _timeoutMs: number): Promise<void> {
+    const { info } = this.find(handle);
+    this.thaw(handle);
+    this.kernel.run("QUIESCE_DEV", info.deviceId, () => this.kernel.loseServer(info));
+    this.served.delete(handle);
+  }
+
+  async resizeDevice(handle: DeviceHandle, sizeBytes: bigint): Promise<void> {
+    const { info } = this.find(handle);
+    this.kernel.run("GROW_TARGET", info.deviceId, () => {});
+    this.kernel.run("UPDATE_SIZE", info.deviceId, () => {
+      info.sizeBytes = sizeBytes;
+    });
+  }
+
+  async setLimits(handle: DeviceHandle, limits: NativeLimits): Promise<void> {
+    const { spec } = this.find(handle);
+    spec.limits = limits;
+  }
+
+  async freezeDevices(handles: DeviceHandle[], deadlineMs: number): Promise<void> {
+    const devices = handles.map((handle) => this.find(handle));
+    if (devices.some(({ thawTimer }) => thawTimer)) throw toNativeFailure("FREEZE", "EALREADY");
+    this.kernel.run("FREEZE", devices[0]?.info.deviceId ?? -1, () => {});
+    for (const device of devices) {
+      device.thawTimer = setTimeout(() => {
+        device.thawTimer = undefined;
+        device.emit({ kind: "thawed" });
+      }, deadlineMs);
+    }
+  }
+
+  async thawDevices(handles: DeviceHandle[]): Promise<boolean[]> {
+    return handles.map((handle) => this.thaw(handle));
   }
 
   async readDeviceInfo(deviceId: number): Promise<NativeDeviceInfo> {
@@ -62,7 +112,7 @@ export class FakeAddon implements Addon {
   }
 
   async removeDevice(deviceId: number): Promise<void> {
-    this.remove(this.kernel.find(deviceId, "STOP_DEV"));
+    this.remove(this.kernel.find(deviceId, "STOP_DEV"), "STOP_DEV");
   }
 
   dieAt(): boolean {
@@ -70,8 +120,15 @@ export class FakeAddon implements Addon {
   }
 
   readStats(handle: DeviceHandle): NativeStats {
-    this.find(handle);
-    return { ...idleStats };
+    const { thawTimer } = this.find(handle);
+    const latency = {
+      read: idleHistogram(),
+      write: idleHistogram(),
+      flush: idleHistogram(),
+      discard: idleHistogram(),
+      writeZeroes: idleHistogram(),
+    };
+    return { ...idleStats, frozen: thawTimer !== undefined, latency };
   }
 
   /** Lets the native side of a device speak. */
@@ -81,6 +138,7 @@ export class FakeAddon implements Addon {
 
   /** SIGKILL: the kernel closes what the process held. */
   kill(): void {
+    for (const handle of this.served.keys()) this.thaw(handle);
     this.served.clear();
     for (const device of this.kernel.devices.values()) {
       if (device.serverPid === this.pid) this.kernel.loseServer(device);
@@ -117,9 +175,18 @@ export class FakeAddon implements Addon {
     info.serverPid = this.pid;
   }
 
-  private remove(info: NativeDeviceInfo): void {
+  private thaw(handle: DeviceHandle): boolean {
+    const device = this.find(handle);
+    const wasFrozen = device.thawTimer !== undefined;
+    clearTimeout(device.thawTimer);
+    device.thawTimer = undefined;
+    return wasFrozen;
+  }
+
+  private remove(info: NativeDeviceInfo, step: "STOP_DEV" | "TRY_STOP_DEV"): void {
     const { deviceId } = info;
-    this.kernel.run("STOP_DEV", deviceId, () => {
+    this.kernel.run(step, deviceId, () => {
+      if (step === "TRY_STOP_DEV" && this.kernel.opened.has(deviceId)) throw toNativeFailure(step, "EBUSY");
       info.state = deviceStates.dead;
     });
     this.kernel.run("DEL_DEV", deviceId, () => this.kernel.devices.delete(deviceId));

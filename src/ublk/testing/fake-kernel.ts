@@ -5,12 +5,16 @@ import type { NativeDeviceInfo, NativeDeviceSpec } from "../addon.js";
 export const deviceStates = { dead: 0, live: 1, quiesced: 2, failIo: 3 };
 
 const userRecovery = 1n << 3n;
+/** The driver sets it where it knows it, asked or not. */
+const safeStopDev = 1n << 17n;
 
 /** The ublk driver as far as its servers see it: devices with states, owners and tags, but without I/O. */
 export class FakeKernel {
   /** What GET_FEATURES answers. */
   features = 0x1f_ffffn;
   readonly devices = new Map<number, NativeDeviceInfo>();
+  /** Devices that somebody has open. */
+  readonly opened = new Set<number>();
   /** Every step so far, for example `ADD_DEV 0`. */
   readonly steps: string[] = [];
   /** Runs before each step; what it throws keeps the step from having an effect. */
@@ -63,7 +67,7 @@ export class FakeKernel {
     const deviceId = spec.deviceId === -1 ? this.nextFreeId() : spec.deviceId;
     return this.run("ADD_DEV", deviceId, () => {
       if (this.devices.has(deviceId)) throw toNativeFailure("ADD_DEV", "EEXIST");
-      const device = { ...toInfo(deviceId, spec), features: spec.features & this.features };
+      const device = { ...toInfo(deviceId, spec), features: (spec.features | safeStopDev) & this.features };
       this.devices.set(deviceId, device);
       return device;
     });
