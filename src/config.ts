@@ -46,6 +46,11 @@ export function readEnvironment(): Environment {
   return { endpoint: process.env.CSI_ENDPOINT, nodeId: process.env.NODE_ID };
 }
 
+/** Where a crash test wants the engine to end; see engine/fail-point.ts. */
+export function readFailPoint(): string | undefined {
+  return process.env.UBLK_CSI_DIE_AT;
+}
+
 /** What programs started by the driver see: English messages, and a path that has mkfs and mount. */
 export function readCommandEnvironment(): Record<string, string | undefined> {
   const { PATH = "" } = process.env;

@@ -12,6 +12,8 @@ export interface EngineConfig {
   takeOver: boolean;
   /** Say what start-up would do, and change nothing. */
   dryRun: boolean;
+  /** For crash tests only: see engine/fail-point.ts. */
+  dieAt?: string | undefined;
 }
 
 /** While it is bound the engine's socket has a longer name: a dot and a process id. */

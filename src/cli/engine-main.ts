@@ -1,3 +1,4 @@
+import { readFailPoint } from "../config.js";
 import { createLineLogger } from "../line-logger.js";
 import { engineHelp, parseEngineConfig } from "./engine-config.js";
 import { runEngine } from "./run-engine.js";
@@ -9,7 +10,8 @@ export async function main(args: readonly string[]): Promise<number> {
   for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => stop.abort());
   try {
     const config = parseEngineConfig(args);
-    if (config) return await runEngine(config, createLineLogger(config.logLevel), stop.signal);
+    if (config)
+      return await runEngine({ ...config, dieAt: readFailPoint() }, createLineLogger(config.logLevel), stop.signal);
     process.stdout.write(engineHelp);
     return 0;
   } catch (error) {

@@ -39,11 +39,11 @@ interface StartOptions {
 
 /** The order matters: nothing is touched before the lock, and devices are back before the API is even loaded. */
 async function start(config: EngineConfig, logger: EngineLogger, { undo, onLockLost }: StartOptions): Promise<void> {
-  const { stateDir } = config;
+  const { stateDir, dieAt } = config;
   const locking = lockState(stateDir, onLockLost);
   locking.catch(() => undefined); // awaited below, after what can go on beside it
   await getFeatures();
-  const devices = createUblkBlockDevices({ stateDir, logger });
+  const devices = createUblkBlockDevices({ stateDir, logger, dieAt });
   const lock = await locking;
   undo.push(() => lock.release());
   undo.push(() => devices.leave());

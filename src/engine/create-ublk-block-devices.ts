@@ -1,11 +1,20 @@
 import { join } from "node:path";
 import { loadUblk } from "../ublk/ublk.js";
+import { withFailPoint } from "./fail-point.js";
 import { FileJournal } from "./journal.js";
 import type { EngineLogger } from "./logger.js";
 import { UblkBlockDevices } from "./ublk-block-devices.js";
 
+/** What an engine of a driver is told. */
+export interface EngineSettings {
+  stateDir: string;
+  logger: EngineLogger;
+  /** For crash tests only: see fail-point.ts. */
+  dieAt?: string | undefined;
+}
+
 /** The devices of the driver with this state directory, served in this very process. */
-export function createUblkBlockDevices(options: { stateDir: string; logger: EngineLogger }): UblkBlockDevices {
-  const journal = new FileJournal(join(options.stateDir, "engine", "devices"));
-  return new UblkBlockDevices({ ublk: loadUblk(), journal, logger: options.logger });
+export function createUblkBlockDevices({ stateDir, logger, dieAt }: EngineSettings): UblkBlockDevices {
+  const journal = withFailPoint(new FileJournal(join(stateDir, "engine", "devices")), dieAt);
+  return new UblkBlockDevices({ ublk: loadUblk(), journal, logger });
 }
