@@ -20,6 +20,8 @@ export interface NodeConfig {
   engineSocketPath: string | undefined;
   driverName: string;
   logLevel: LogLevel;
+  /** Serve on a kernel that is known to break. */
+  allowBrokenKernel: boolean;
   /** In the order of the command line; the first is the default for volumes that name none. */
   pools: PoolRequest[];
 }
@@ -32,6 +34,7 @@ export interface NodeFlags {
   engine?: string | undefined;
   driverName: string;
   logLevel: string;
+  allowBrokenKernel?: boolean;
   pools: Array<{ flag: "--pool" | "--memory-pool"; text: string }>;
 }
 
@@ -66,6 +69,7 @@ export function createNodeConfig(flags: NodeFlags, environment: Environment): No
     engineSocketPath: flags.engine === undefined ? undefined : parseEndpoint(flags.engine, "--engine"),
     driverName: parseDriverName(flags.driverName),
     logLevel: parseLogLevel(flags.logLevel),
+    allowBrokenKernel: flags.allowBrokenKernel ?? false,
     pools: parsePools(flags.pools),
   };
 }

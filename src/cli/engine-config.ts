@@ -8,6 +8,8 @@ export interface EngineConfig {
   socketPath: string;
   stateDir: string;
   logLevel: LogLevel;
+  /** Serve on a kernel that is known to break. */
+  allowBrokenKernel: boolean;
   /** Ask the engine that serves now for its devices. */
   takeOver: boolean;
   /** Say what start-up would do, and change nothing. */
@@ -29,6 +31,7 @@ Options:
   --take-over          let the engine that serves now hand its devices over; without one, start as ever
   --dry-run            print what start-up would do, and change nothing
   --log-level <level>  trace, debug, info, warn, error or fatal (default: "info")
+  --allow-broken-kernel  serve on a kernel that is known to break, at your own risk
   -h, --help           display help for command
 `;
 
@@ -43,6 +46,7 @@ export function parseEngineConfig(args: readonly string[]): EngineConfig | undef
     socketPath: parseEndpoint(flags.endpoint, "--endpoint", socketPathBytesMax - ownNameBytesMax),
     stateDir: parseDirectory("--state-dir", flags["state-dir"]),
     logLevel: parseLogLevel(flags["log-level"]),
+    allowBrokenKernel: flags["allow-broken-kernel"],
     takeOver: flags["take-over"],
     dryRun: flags["dry-run"],
   };
@@ -58,6 +62,7 @@ function parseFlags(args: readonly string[]) {
         "take-over": { type: "boolean", default: false },
         "dry-run": { type: "boolean", default: false },
         "log-level": { type: "string", default: "info" },
+        "allow-broken-kernel": { type: "boolean", default: false },
         help: { type: "boolean", short: "h", default: false },
       },
     }).values;

@@ -1,12 +1,13 @@
 import { readCommandEnvironment, readEnvironment } from "../config.js";
 import { EngineClient } from "../daemon/engine-client.js";
 import { createUblkBlockDevices } from "../engine/create-ublk-block-devices.js";
+import { reportKernel } from "../engine/report-kernel.js";
 import { createLogger } from "../log.js";
 import { LinuxFilesystems } from "../node/filesystems.js";
 import { LinuxMounter } from "../node/mounter.js";
 import { TmpfsFilesystems } from "../pools/memory-filesystem.js";
 import { createCommandRunner } from "../system/command.js";
-import { getFeatures } from "../ublk/index.js";
+import { loadUblk } from "../ublk/ublk.js";
 import { readVersion } from "../version.js";
 import { runProgram } from "./program.js";
 import { runNode } from "./run-node.js";
@@ -34,9 +35,9 @@ export async function main(args: readonly string[]): Promise<number> {
           memoryFilesystems: new TmpfsFilesystems(runCommand),
           createBlockDevices: ({ stateDir, engineSocketPath }) =>
             engineSocketPath === undefined
-              ? createUblkBlockDevices({ stateDir, logger })
+              ? createUblkBlockDevices({ ...config, stateDir, logger })
               : new EngineClient(engineSocketPath),
-          checkKernel: async () => logger.info({ features: await getFeatures() }, "kernel serves ublk devices"),
+          checkKernel: () => reportKernel(loadUblk(config), logger),
         },
         stop.signal,
       );

@@ -31,7 +31,7 @@ describe("ublk-csi node", () => {
   test("understands every flag, and keeps the order of the pools", async () => {
     const flags = "--memory-pool scratch=1Gi --pool disk=/mnt/disk/ --memory-pool more=1G --state-dir /state";
     const { exitCode, config } = await run(
-      `${base} ${flags} --driver-name a.example --log-level debug --engine unix:///run/engine/engine.sock`,
+      `${base} ${flags} --driver-name a.example --log-level debug --engine unix:///run/engine/engine.sock --allow-broken-kernel`,
     );
     expect(exitCode).toBe(0);
     expect(config).toEqual({
@@ -41,6 +41,7 @@ describe("ublk-csi node", () => {
       engineSocketPath: "/run/engine/engine.sock",
       driverName: "a.example",
       logLevel: "debug",
+      allowBrokenKernel: true,
       pools: [
         { kind: "memory", name: "scratch", budgetBytes: 1073741824n },
         { kind: "file", name: "disk", directory: "/mnt/disk" },
@@ -58,6 +59,7 @@ describe("ublk-csi node", () => {
       engineSocketPath: undefined,
       driverName: "csi.ublk.io",
       logLevel: "info",
+      allowBrokenKernel: false,
     });
     expect((await run(`${base} --pool a=/a`, environment)).config?.nodeId).toBe("node-a");
   });

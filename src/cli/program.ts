@@ -60,6 +60,7 @@ function createProgram(parts: ProgramParts, setExitCode: (code: number) => void)
     .option("--memory-pool <name=size>", "memory for volumes, such as 4Gi; repeatable", addPool("--memory-pool"))
     .option("--driver-name <name>", "name of the CSI driver", "csi.ublk.io")
     .option("--log-level <level>", "trace, debug, info, warn, error or fatal", "info")
+    .option("--allow-broken-kernel", "serve on a kernel that is known to break, at your own risk")
     .addHelpText("after", "\nThe first pool given is the one for volumes whose StorageClass names none.")
     .allowExcessArguments(false)
     .action(async (options: Omit<NodeFlags, "pools">) => {

@@ -2,10 +2,11 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { createUblkBlockDevices } from "../engine/create-ublk-block-devices.js";
 import type { EngineLogger } from "../engine/logger.js";
+import { reportKernel } from "../engine/report-kernel.js";
 import type { UblkBlockDevices } from "../engine/ublk-block-devices.js";
 import { DriverError, toMessage } from "../errors.js";
 import { acquireFileLock, type FileLock } from "../system/file-lock.js";
-import { getFeatures } from "../ublk/index.js";
+import { loadUblk } from "../ublk/ublk.js";
 import type { EngineConfig } from "./engine-config.js";
 
 /** Undoes the steps of a start in reverse order. */
@@ -39,11 +40,11 @@ interface StartOptions {
 
 /** The order matters: nothing is touched before the lock, and devices are back before the API is even loaded. */
 async function start(config: EngineConfig, logger: EngineLogger, { undo, onLockLost }: StartOptions): Promise<void> {
-  const { stateDir, dieAt } = config;
+  const { stateDir } = config;
   const locking = lockState(stateDir, onLockLost);
   locking.catch(() => undefined); // awaited below, after what can go on beside it
-  await getFeatures();
-  const devices = createUblkBlockDevices({ stateDir, logger, dieAt });
+  await reportKernel(loadUblk(config), logger);
+  const devices = createUblkBlockDevices({ ...config, logger });
   const lock = await locking;
   undo.push(() => lock.release());
   undo.push(() => devices.leave());

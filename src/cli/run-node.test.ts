@@ -20,6 +20,7 @@ beforeEach(async () => {
     engineSocketPath: undefined,
     driverName: "csi.ublk.io",
     logLevel: "info",
+    allowBrokenKernel: false,
     pools: [{ kind: "file", name: "disk", directory: workspace.path("disk") }],
   };
   const { mounter, filesystems, runCommand, logger, blockDevices } = workspace;

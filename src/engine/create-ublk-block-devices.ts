@@ -9,12 +9,14 @@ import { UblkBlockDevices } from "./ublk-block-devices.js";
 export interface EngineSettings {
   stateDir: string;
   logger: EngineLogger;
+  allowBrokenKernel: boolean;
   /** For crash tests only: see fail-point.ts. */
   dieAt?: string | undefined;
 }
 
 /** The devices of the driver with this state directory, served in this very process. */
-export function createUblkBlockDevices({ stateDir, logger, dieAt }: EngineSettings): UblkBlockDevices {
+export function createUblkBlockDevices(settings: EngineSettings): UblkBlockDevices {
+  const { stateDir, logger, dieAt } = settings;
   const journal = withFailPoint(new FileJournal(join(stateDir, "engine", "devices")), dieAt);
-  return new UblkBlockDevices({ ublk: loadUblk(), journal, logger });
+  return new UblkBlockDevices({ ublk: loadUblk(settings), journal, logger });
 }
