@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 
 #include "mapping.hpp"
@@ -20,9 +21,11 @@ class Buffers {
   // us.
   void share_with(Ring& ring, TargetQueue& queue);
   void reset() { memory_.reset(); }
+  // For a target that lets others see the buffers: they stay where they are until the last user lets go.
+  std::shared_ptr<Mapping> memory() const { return memory_; }
 
  private:
-  Mapping memory_;
+  std::shared_ptr<Mapping> memory_;
 };
 
 }  // namespace ublk

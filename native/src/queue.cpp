@@ -41,6 +41,7 @@ Status Queue::start() {
     // On the thread that made them: a ring with deferred task work completes its last commands for its owner
     // only.
     ring_.reset();
+    target_queue_.state.reset();
     descriptors_.reset();
     buffers_.reset();
   });
@@ -62,6 +63,7 @@ Status Queue::prepare() {
   if (result < 0) return {result, "CREATE_RING"};
   result = descriptors_.map(spec_.char_fd, spec_.queue_id, spec_.depth);
   if (result == 0) result = buffers_.allocate(tags_, spec_.max_io_bytes);
+  if (result == 0) result = open_target_queue();
   if (result < 0) return {result, "START_QUEUE"};
   if (spec_.target->direct) buffers_.share_with(ring_, target_queue_);
   broken_ = !bell_.watch(ring_);
@@ -91,6 +93,13 @@ int Queue::create_ring() {
   return ring_.register_files(files);
 }
 
+int Queue::open_target_queue() {
+  const TargetOps& ops = *spec_.target->ops;
+  if (ops.open_queue == nullptr) return 0;
+  const QueueShape shape = {.queue_id = spec_.queue_id, .depth = spec_.depth, .buffers = buffers_.memory()};
+  return ops.open_queue(*spec_.target, target_queue_, shape);
+}
+
 void Queue::fetch_all_tags() {
   for (Tag& tag : tags_) {
     if (!commands_.fetch(tag)) broken_ = true;
@@ -98,12 +107,14 @@ void Queue::fetch_all_tags() {
 }
 
 void Queue::serve() {
+  const TargetOps& ops = *spec_.target->ops;
   while (!done()) {
     const int entered = enter_ring();
     if (entered < 0 && entered != -EINTR && entered != -EAGAIN && entered != -EBUSY && entered != -ETIME)
       broken_ = true;
     for (const Completion& completion : ring_.take_completions()) handle(completion);
     if (!waiting_.empty()) admit_waiting();
+    if (ops.end_pass != nullptr) ops.end_pass(*spec_.target, target_queue_);
   }
   // The commits of a drained queue's last requests are still only queued; unsent, the next server would do
   // those requests again.
@@ -153,7 +164,10 @@ void Queue::handle_command(Tag& tag, int32_t result) {
 
 void Queue::handle_bell() {
   if (!bell_.watch(ring_)) broken_ = true;
-  if (drain_wanted_) draining_ = true;
+  if (drain_wanted_) {
+    draining_ = true;
+    target_queue_.begin_drain();
+  }
   if (spec_.target->ops->on_bell != nullptr) spec_.target->ops->on_bell(*spec_.target, target_queue_);
 }
 
@@ -188,6 +202,11 @@ void Queue::send_to_target(Tag& tag) {
 
 void Queue::answer(uint16_t tag, int64_t result) {
   finish(tags_[tag], result);
+}
+
+void Queue::abandon(uint16_t tag) {
+  tags_[tag].move(TagState::held);
+  set_serving_count(serving_count_ - 1);
 }
 
 void Queue::finish(Tag& tag, int64_t result) {

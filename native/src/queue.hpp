@@ -70,6 +70,7 @@ class Queue : private TargetAnswers {
   Status prepare();
   int pin_to_cpus() const;
   int create_ring();
+  int open_target_queue();
   void fetch_all_tags();
   void serve();
   int enter_ring();
@@ -85,6 +86,7 @@ class Queue : private TargetAnswers {
   void admit_waiting();
   void send_to_target(Tag& tag);
   void answer(uint16_t tag, int64_t result) override;
+  void abandon(uint16_t tag) override;
   void finish(Tag& tag, int64_t result);
   void count(const Request& request, int64_t result);
   void set_serving_count(uint32_t count);

@@ -14,7 +14,7 @@ enum class TagState : uint8_t {
   armed,    // the kernel's: a FETCH or COMMIT_AND_FETCH is pending in the ring
   waiting,  // ours: its request is not admitted yet; when the queue drains, its next server gets it again
   serving,  // ours: the target works on its request
-  held,     // ours: a request that came while the queue drains; its next server gets it again
+  held,     // ours: a request that came, or got no answer, while the queue drains; as waiting
   retired,  // the kernel's for good: aborted
 };
 
@@ -28,7 +28,7 @@ constexpr bool tag_may_move(TagState from, TagState to) {
     case TagState::waiting:
       return to == TagState::serving;
     case TagState::serving:
-      return to == TagState::armed;
+      return to == TagState::armed || to == TagState::held;
     case TagState::held:
       return to == TagState::serving;
     case TagState::retired:

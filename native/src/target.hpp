@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include "bell.hpp"
@@ -42,9 +43,23 @@ struct Target {
 class TargetAnswers {
  public:
   virtual void answer(uint16_t tag, int64_t result) = 0;
+  virtual void abandon(uint16_t tag) = 0;
 
  protected:
   ~TargetAnswers() = default;
+};
+
+// What a target keeps for one queue.
+class TargetState {
+ public:
+  virtual ~TargetState() = default;
+};
+
+// What a target may want to know of a queue before it serves its first request.
+struct QueueShape {
+  uint16_t queue_id = 0;
+  uint16_t depth = 0;
+  std::shared_ptr<Mapping> buffers;  // the memory that holds every request's buffer
 };
 
 // What a queue offers to the target that serves its requests.
@@ -70,6 +85,16 @@ class TargetQueue {
   void ring_bell() { bell_->ring(); }
   // In `on_bell`, on the queue's thread: the result of a request for which `queue_io` promised one later.
   void answer(uint16_t tag, int64_t result) { answers_->answer(tag, result); }
+  // The same for a request of a draining queue that will have no answer: its next server gets it again.
+  void abandon(uint16_t tag) { answers_->abandon(tag); }
+  // The queue shall end: it takes no new requests, and waits for the answers that are still out.
+  bool draining() const { return draining_; }
+  void begin_drain() { draining_ = true; }
+  // Sends what is queued in the ring, commits of answered requests included, before the queue would.
+  void submit() { ring_.submit_and_wait(0); }
+
+  // Made by `open_queue`; destroyed on the queue's thread when that ends.
+  std::unique_ptr<TargetState> state;
 
  private:
   Ring& ring_;
@@ -77,6 +102,7 @@ class TargetQueue {
   Bell* bell_;
   TargetAnswers* answers_;
   bool has_fixed_buffers_ = false;
+  bool draining_ = false;
 };
 
 // `queue_io` and `complete_io` answer with the result of the request (bytes for READ and WRITE, 0 for the
@@ -91,7 +117,11 @@ struct TargetOps {
   int (*open)(const TargetSpec& spec, Target& target, const char*& step);
   int64_t (*queue_io)(const Target& target, TargetQueue& queue, Request& request);
   int64_t (*complete_io)(const Target& target, TargetQueue& queue, Request& request, int32_t result);
-  // After a ring of the queue's bell, which others use as well. May be null.
+  // The rest may be null. On the queue's thread, before its first request: 0 or a negative errno.
+  int (*open_queue)(const Target& target, TargetQueue& queue, const QueueShape& shape) = nullptr;
+  // After the requests and completions of one pass, before their commits are sent.
+  void (*end_pass)(const Target& target, TargetQueue& queue) = nullptr;
+  // After a ring of the queue's bell, which others use as well.
   void (*on_bell)(const Target& target, TargetQueue& queue) = nullptr;
 };
 

@@ -16,8 +16,8 @@ constexpr std::array all_states = {idle, armed, waiting, serving, held, retired}
 
 // The whole protocol, written down once more: what is not here must not happen.
 const std::set<std::pair<TagState, TagState>> legal_moves = {
-    {idle, armed},    {armed, waiting},   {armed, serving}, {armed, held},
-    {armed, retired}, {waiting, serving}, {serving, armed}, {held, serving},
+    {idle, armed},      {armed, waiting}, {armed, serving}, {armed, held},   {armed, retired},
+    {waiting, serving}, {serving, armed}, {serving, held},  {held, serving},
 };
 
 // A tag that has walked legally to `state`.
