@@ -120,23 +120,58 @@ Napi::Value open_device(const Napi::CallbackInfo& info) {
   });
 }
 
-Napi::Value close_device(const Napi::CallbackInfo& info) {
-  const Handle served = *info[0].As<Napi::External<Handle>>().Data();
-  const bool remove = info[1].As<Napi::String>().Utf8Value() == "remove";
-  return on_control_thread(info.Env(), [served, remove](Environment& environment, Reply& reply) {
+Handle to_handle(const Napi::Value& value) {
+  return *value.As<Napi::External<Handle>>().Data();
+}
+
+// Runs `end` on the control thread and lets the device go when it succeeds. A handle that is gone already is
+// no error.
+template <typename End>
+Napi::Value end_serving(Napi::Env env, const Handle& served, End end) {
+  return on_control_thread(env, [served, end = std::move(end)](Environment& environment, Reply& reply) {
     Status status;
     if (environment.served.contains(served)) {
-      if (remove) {
-        status = served->device->remove(environment.control);
-      } else {
-        served->device->release();
-      }
+      status = end(*served->device, environment.control);
       if (status.ok()) {
         environment.served.erase(served);
         served->events.Release();
       }
     }
     reply.settle(status, undefined);
+  });
+}
+
+Napi::Value close_device(const Napi::CallbackInfo& info) {
+  const std::string how = info[1].As<Napi::String>();
+  return end_serving(info.Env(), to_handle(info[0]), [how](Device& device, Control& control) {
+    if (how != "release") return device.remove(control, how == "remove-unused");
+    device.release();
+    return Status::success();
+  });
+}
+
+Napi::Value quiesce_device(const Napi::CallbackInfo& info) {
+  const uint32_t timeout_ms = info[1].As<Napi::Number>();
+  return end_serving(info.Env(), to_handle(info[0]), [timeout_ms](Device& device, Control& control) {
+    return device.quiesce(control, timeout_ms);
+  });
+}
+
+// Runs `verb` of a device that is served; one that is not any more gives -ENODEV.
+template <typename Verb>
+Napi::Value on_device(const Napi::CallbackInfo& info, const char* step, Verb verb) {
+  const Handle served = to_handle(info[0]);
+  return on_control_thread(info.Env(), [served, step, verb](Environment& environment, Reply& reply) {
+    const bool known = environment.served.contains(served);
+    const Status status = known ? verb(*served->device, environment.control) : Status{-ENODEV, step};
+    reply.settle(status, undefined);
+  });
+}
+
+Napi::Value resize_device(const Napi::CallbackInfo& info) {
+  const uint64_t size_bytes = to_uint64(info[1]);
+  return on_device(info, "UPDATE_SIZE", [size_bytes](Device& device, Control& control) {
+    return device.resize(control, size_bytes);
   });
 }
 
@@ -233,6 +268,8 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   exports.Set("readFeatures", Napi::Function::New(env, read_features));
   exports.Set("openDevice", Napi::Function::New(env, open_device));
   exports.Set("closeDevice", Napi::Function::New(env, close_device));
+  exports.Set("quiesceDevice", Napi::Function::New(env, quiesce_device));
+  exports.Set("resizeDevice", Napi::Function::New(env, resize_device));
   exports.Set("readDeviceInfo", Napi::Function::New(env, read_device_info));
   exports.Set("removeDevice", Napi::Function::New(env, remove_device));
   exports.Set("dieAt", Napi::Function::New(env, set_fail_point));

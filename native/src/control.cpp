@@ -204,6 +204,22 @@ int stop_device(Control& control, uint32_t device_id, uint32_t deadline_ms) {
   return control.command(abi::cmd_stop_dev, for_device(device_id), {}, deadline_ms);
 }
 
+int try_stop_device(Control& control, uint32_t device_id, uint32_t deadline_ms) {
+  return control.command(abi::cmd_try_stop_dev, for_device(device_id), {}, deadline_ms);
+}
+
+int update_size(Control& control, uint32_t device_id, uint64_t size_bytes) {
+  abi::CtrlCmd command = for_device(device_id);
+  command.data[0] = size_bytes >> 9;
+  return control.command(abi::cmd_update_size, command);
+}
+
+int quiesce_device(Control& control, uint32_t device_id, uint32_t timeout_ms) {
+  abi::CtrlCmd command = for_device(device_id);
+  command.data[0] = timeout_ms;
+  return control.command(abi::cmd_quiesce_dev, command, {}, timeout_ms + default_deadline_ms);
+}
+
 int delete_device(Control& control, uint32_t device_id, uint32_t deadline_ms) {
   return control.command(abi::cmd_del_dev, for_device(device_id), {}, deadline_ms);
 }

@@ -83,7 +83,13 @@ int get_queue_affinity(Control& control, uint32_t device_id, uint16_t queue_id,
                        std::span<std::byte> cpu_mask);
 int start_device(Control& control, uint32_t device_id, int server_pid);
 int stop_device(Control& control, uint32_t device_id, uint32_t deadline_ms);
+// Stops the device unless somebody has it open: -EBUSY then, and nothing has changed.
+int try_stop_device(Control& control, uint32_t device_id, uint32_t deadline_ms);
 int delete_device(Control& control, uint32_t device_id, uint32_t deadline_ms);
+int update_size(Control& control, uint32_t device_id, uint64_t size_bytes);
+// Gives every idle tag back with ABORT and keeps new requests in the kernel. -EBUSY when a queue had no idle
+// tag within `timeout_ms`; the device then takes no requests all the same, until its server has gone.
+int quiesce_device(Control& control, uint32_t device_id, uint32_t timeout_ms);
 int start_user_recovery(Control& control, uint32_t device_id);
 int end_user_recovery(Control& control, uint32_t device_id, int server_pid);
 

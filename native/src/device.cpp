@@ -20,6 +20,7 @@ constexpr uint32_t open_deadline_ms = 5'000;
 // An old server that is still exiting holds the device; ublksrv gives it the same time.
 constexpr uint32_t recovery_deadline_ms = 30'000;
 constexpr uint32_t poll_interval_ms = 10;
+constexpr uint32_t brief_open_ms = 300;
 // Enough for 8192 CPUs; the driver wants a multiple of 8 that covers all CPUs.
 constexpr size_t cpu_mask_bytes = 1024;
 
@@ -176,16 +177,26 @@ void Device::on_queue_ended() {
 //  3. close the char device; DEL_DEV waits for its last reference
 //  4. DEL_DEV
 //  5. the target's file
-Status Device::remove(Control& control) {
+Status Device::remove(Control& control, bool only_if_unused) {
   closing_ = true;
-  Status status = Status::of(stop_device(control, info_.dev_id, stop_deadline_ms), "STOP_DEV");
-  if (!status.ok() && status.error != -ENODEV) {
+  const char* step = "";
+  const int stopped = stop(control, only_if_unused, step);
+  if (stopped < 0 && stopped != -ENODEV) {
     closing_ = false;
-    return status;
+    return {stopped, step};
   }
   release();
   const int deleted = delete_device(control, info_.dev_id, delete_deadline_ms);
   return deleted == -ENODEV ? Status::success() : Status::of(deleted, "DEL_DEV");
+}
+
+int Device::stop(Control& control, bool only_if_unused, const char*& step) {
+  step = only_if_unused ? "TRY_STOP_DEV" : "STOP_DEV";
+  if (!only_if_unused) return stop_device(control, info_.dev_id, stop_deadline_ms);
+  if ((info_.flags & abi::f_safe_stop_dev) == 0) return -EOPNOTSUPP;
+  // udev and blkid have a device open for a moment whenever its last writer closes it.
+  return retry_while([](int error) { return error == -EBUSY; }, brief_open_ms,
+                     [&] { return try_stop_device(control, info_.dev_id, stop_deadline_ms); });
 }
 
 void Device::release() {

@@ -48,8 +48,12 @@ class Device {
   // that was to be recovered as it was.
   Status open(Control& control);
   // Ordered stop: the kernel writes dirty pages back through us, then the device goes. May be tried again on
-  // failure.
-  Status remove(Control& control);
+  // failure. `only_if_unused`: -EBUSY while anybody has it open, -EOPNOTSUPP where the kernel cannot tell.
+  Status remove(Control& control, bool only_if_unused = false);
+  // As release(), after the kernel was told to keep new requests. -EOPNOTSUPP where it cannot, else final.
+  Status quiesce(Control& control, uint32_t timeout_ms);
+  // Grows target and device, in this order. On failure the device has its old size.
+  Status resize(Control& control, uint64_t size_bytes);
   // Ends serving without stopping: a recoverable device keeps its users waiting for the next server.
   void release();
 
@@ -67,6 +71,9 @@ class Device {
   Status negotiate_params(Control& control);
   Status start_queues(Control& control);
   Status begin_recovery(Control& control);
+  int stop(Control& control, bool only_if_unused, const char*& step);
+  Status check_growth(Control& control, uint64_t size_bytes);
+  int grow_target(uint64_t size_bytes);
   void on_queue_ended();
 
   DeviceSpec spec_;

@@ -123,6 +123,11 @@ struct TargetOps {
   void (*end_pass)(const Target& target, TargetQueue& queue) = nullptr;
   // After a ring of the queue's bell, which others use as well.
   void (*on_bell)(const Target& target, TargetQueue& queue) = nullptr;
+  // Makes the opened target serve `size_bytes`, which is more than before. On the control side, while no
+  // queue works on a request. 0 or a negative errno, and then nothing has changed. Null: it cannot.
+  int (*grow)(const TargetSpec& spec, Target& target, uint64_t size_bytes) = nullptr;
+  // Makes durable what was written. May block; never on a queue's thread. Null: there is nothing to do.
+  int (*sync)(const Target& target) = nullptr;
 };
 
 extern const TargetOps null_target;

@@ -144,6 +144,19 @@ int64_t complete_file_io(const Target& target, TargetQueue& queue, Request& requ
   return static_cast<int64_t>(request.length_bytes);
 }
 
+// The queues address the file by themselves; all there is to know is that it has the bytes.
+int grow_file(const TargetSpec&, Target& target, uint64_t size_bytes) {
+  const int checked = check_size(target.file.get(), size_bytes);
+  if (checked < 0) return checked;
+  target.size_bytes = size_bytes;
+  return 0;
+}
+
+int sync_file(const Target& target) {
+  if (target.read_only) return 0;
+  return ::fdatasync(target.file.get()) < 0 ? -errno : 0;
+}
+
 }  // namespace
 
 const TargetOps file_target{
@@ -151,6 +164,8 @@ const TargetOps file_target{
     .open = open_file,
     .queue_io = queue_file_io,
     .complete_io = complete_file_io,
+    .grow = grow_file,
+    .sync = sync_file,
 };
 
 }  // namespace ublk

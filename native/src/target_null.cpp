@@ -36,6 +36,11 @@ int64_t queue_null_io(const Target&, TargetQueue&, Request& request) {
   }
 }
 
+int grow_null(const TargetSpec&, Target& target, uint64_t size_bytes) {
+  target.size_bytes = size_bytes;
+  return 0;
+}
+
 int64_t complete_null_io(const Target&, TargetQueue&, Request&, int32_t) {
   return -EIO;
 }
@@ -47,6 +52,7 @@ const TargetOps null_target{
     .open = open_null,
     .queue_io = queue_null_io,
     .complete_io = complete_null_io,
+    .grow = grow_null,
 };
 
 }  // namespace ublk

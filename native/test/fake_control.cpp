@@ -29,6 +29,9 @@ static const std::map<uint32_t, std::string> command_names = {
     {abi::cmd_start_user_recovery, "START_USER_RECOVERY"},
     {abi::cmd_end_user_recovery, "END_USER_RECOVERY"},
     {abi::cmd_get_features, "GET_FEATURES"},
+    {abi::cmd_try_stop_dev, "TRY_STOP_DEV"},
+    {abi::cmd_quiesce_dev, "QUIESCE_DEV"},
+    {abi::cmd_update_size, "UPDATE_SIZE"},
 };
 
 // Rings that are there without any queue: those of both fakes, and that of the engine's control thread.
@@ -207,7 +210,14 @@ int FakeControl::act_on_device(uint32_t operation, const abi::CtrlCmd& command) 
       return command.len % 8 != 0 ? -EINVAL : copy_out(command, cpus);
     case abi::cmd_start_dev:
       return start();
+    case abi::cmd_update_size:
+      params_.basic.dev_sectors = command.data[0];
+      return 0;
+    case abi::cmd_quiesce_dev:
+      driver_.stop();
+      return 0;
     case abi::cmd_stop_dev:
+    case abi::cmd_try_stop_dev:
       driver_.stop();
       info_.state = abi::state_dead;
       return 0;
