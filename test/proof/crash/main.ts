@@ -1,0 +1,42 @@
+/** Runs in a guest: kills engines and tells what was lost. See docs/proof.md. */
+import { copyFile } from "node:fs/promises";
+import { join } from "node:path";
+import { readMachineState, waitUntilNothingIsLeft } from "../../vm/suites/support/machine-state.js";
+import { mountPoolDisk } from "../../vm/suites/support/pool-place.js";
+import { readNumber, resultsPath } from "../support/settings.js";
+import { Verdict } from "../support/verdict.js";
+import { Lane } from "./lane.js";
+
+const root = "/run/ublk-proof";
+const kills = readNumber("UBLK_KILLS", 100);
+const laneCount = Math.min(readNumber("UBLK_LANES", 4), kills);
+
+const verdict = new Verdict();
+const before = await readMachineState();
+const place = await mountPoolDisk(join(root, "disk"));
+const lanes = Array.from({ length: laneCount }, (_, index) => {
+  const name = `lane-${index}`;
+  return { name, lane: new Lane(index, join(root, name), join(place.path, name), verdict) };
+});
+
+const progress = setInterval(() => process.stdout.write(`${verdict.kills} kills so far\n`), 30_000);
+await Promise.all(
+  lanes.map(({ name, lane }) =>
+    // One kill in four brings a second one.
+    lane.run(Math.ceil(kills / laneCount / 1.25)).catch((error: unknown) => verdict.addProblem(name, error)),
+  ),
+);
+clearInterval(progress);
+for (const { name } of lanes) {
+  await copyFile(join(root, name, "engine.log"), join(resultsPath, `${name}.log`)).catch(() => undefined);
+}
+if (verdict.isGood) {
+  await place.release();
+  await waitUntilNothingIsLeft(before).catch((error: unknown) => verdict.addProblem("machine", error));
+}
+process.exit(
+  verdict.close(
+    `crash: ${verdict.kills} kills, ${verdict.acknowledgedWrites} acknowledged writes checked, ` +
+      `${verdict.lostBlocks} blocks lost, ${verdict.applicationErrors} application errors, pauses ${verdict.pauses}`,
+  ),
+);
