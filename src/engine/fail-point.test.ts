@@ -42,6 +42,12 @@ describe("a fail point", () => {
     expect(steps).toEqual(["write serving", "remove", "SIGKILL of itself"]);
   });
 
+  test("of one volume lets the others pass", async () => {
+    await withFailPoint(journal, "before:journal-serving:other").write(entry);
+    await withFailPoint(journal, "before:journal-serving:vol").write(entry);
+    expect(steps).toEqual(["write serving", "SIGKILL of itself", "write serving"]);
+  });
+
   test("at a control command is the native engine's", () => {
     const dieAt = jest.fn((_point: string) => true);
     expect(withFailPoint(journal, "after:ADD_DEV", dieAt)).toBe(journal);

@@ -14,7 +14,7 @@ import { Churn } from "./churn.js";
 const mebibyte = 1024 ** 2;
 const checkedBytes = 16 * mebibyte;
 const fileSystemBytes = 48 * mebibyte;
-const fioBytes = 4 * mebibyte;
+const fioBytes = mebibyte;
 const checkerPauseUs = 1000;
 /** How often a kill comes while the engine is still starting, in one of so many. */
 const earlyKillEvery = 4;

@@ -6,6 +6,7 @@ import { mountPoolDisk } from "../../vm/suites/support/pool-place.js";
 import { readNumber, resultsPath } from "../support/settings.js";
 import { Verdict } from "../support/verdict.js";
 import { Lane } from "./lane.js";
+import { NamedPoints } from "./named-points.js";
 
 const root = "/run/ublk-proof";
 const kills = readNumber("UBLK_KILLS", 100);
@@ -20,6 +21,9 @@ const lanes = Array.from({ length: laneCount }, (_, index) => {
 });
 
 const progress = setInterval(() => process.stdout.write(`${verdict.kills} kills so far\n`), 30_000);
+const named = new NamedPoints(join(root, "named"), join(place.path, "named"), verdict);
+await named.run().catch((error: unknown) => verdict.addProblem("named points", error));
+process.stdout.write(`${verdict.namedKills} named points done\n`);
 await Promise.all(
   lanes.map(({ name, lane }) =>
     // One kill in four brings a second one.
@@ -27,7 +31,7 @@ await Promise.all(
   ),
 );
 clearInterval(progress);
-for (const { name } of lanes) {
+for (const name of ["named", ...lanes.map((lane) => lane.name)]) {
   await copyFile(join(root, name, "engine.log"), join(resultsPath, `${name}.log`)).catch(() => undefined);
 }
 if (verdict.isGood) {
@@ -36,7 +40,7 @@ if (verdict.isGood) {
 }
 process.exit(
   verdict.close(
-    `crash: ${verdict.kills} kills, ${verdict.acknowledgedWrites} acknowledged writes checked, ` +
+    `crash: ${verdict.kills} kills (${verdict.namedKills} at named points), ${verdict.acknowledgedWrites} acknowledged writes checked, ` +
       `${verdict.lostBlocks} blocks lost, ${verdict.applicationErrors} application errors, pauses ${verdict.pauses}`,
   ),
 );

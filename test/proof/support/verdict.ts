@@ -3,6 +3,8 @@ import { type CheckerCounts, countBad } from "./checker.js";
 /** The figures of one proof, and whatever went wrong in it. */
 export class Verdict {
   kills = 0;
+  /** Those of the kills that hit a named point. */
+  namedKills = 0;
   handOvers = 0;
   acknowledgedWrites = 0;
   verifiedBlocks = 0;
