@@ -1,6 +1,7 @@
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, rm, truncate } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { waitFor } from "../engine/block-nodes.js";
 import { type BlockDevicesHarness, describeBlockDevices } from "../engine/testing/block-devices-contract.js";
 import { FakeNode, toSpec } from "../engine/testing/fake-node.js";
 import type { UblkBlockDevices } from "../engine/ublk-block-devices.js";
@@ -28,6 +29,12 @@ class RemoteEngine {
 
   connect(): EngineClient {
     return new EngineClient(join(this.folder, "engine.sock"), { patienceMs: 5_000 });
+  }
+
+  /** Resolves once so many clients have streams open. */
+  async waitForListeners(count: number): Promise<void> {
+    const isReached = await waitFor(async () => this.server.streamCount === count, { timeoutMs: 10_000 });
+    if (!isReached) throw new Error(`${this.server.streamCount} streams are open, expected ${count}`);
   }
 
   async kill(): Promise<void> {
@@ -76,6 +83,10 @@ async function createHarness(): Promise<BlockDevicesHarness> {
     isRemote: true,
     devices,
     createVolume: async (volumeId) => toSpec(volumeId, await node.createImage(volumeId, mebibyte), mebibyte),
+    resizeImage: ({ image }, sizeBytes) => truncate(image.path, Number(sizeBytes)),
+    canResize: true,
+    readLimits: (volumeId) => node.readLimits(volumeId),
+    waitUntilListening: () => remote.waitForListeners(1),
     hold: async ({ deviceId }) => {
       node.users.set(deviceId, [{ kind: "mount", name: "/mnt/somewhere" }]);
       return async () => void node.users.delete(deviceId);

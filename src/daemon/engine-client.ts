@@ -2,16 +2,23 @@ import {
   type AdoptionReport,
   type BlockDevice,
   BlockDeviceError,
+  type BlockDeviceLimits,
+  type BlockDeviceListener,
   type BlockDeviceSpec,
+  type BlockDeviceStats,
   type BlockDevices,
 } from "../engine/block-devices.js";
 import { EngineService } from "../gen/engine/v1/engine.js";
 import { EngineConnection, type EngineConnectionOptions } from "./engine-connection.js";
+import { EventSubscription } from "./event-subscription.js";
+import { toLimitsMessage } from "./limit-messages.js";
 import { fromAdoptionMessage, fromDeviceMessage, toAttachRequest } from "./messages.js";
+import { fromStatsMessage } from "./stats-messages.js";
 
 /** The devices of an engine in another process. Its calls wait, up to a bound, while the engine restarts. */
 export class EngineClient implements BlockDevices {
   private readonly connection: EngineConnection;
+  private readonly subscriptions = new Set<EventSubscription>();
 
   constructor(socketPath: string, options: EngineConnectionOptions = {}) {
     this.connection = new EngineConnection(socketPath, options);
@@ -38,12 +45,47 @@ export class EngineClient implements BlockDevices {
     return (await this.connection.call(EngineService.list, {})).devices.map(fromDeviceMessage);
   }
 
+  async resize(volumeId: string, sizeBytes: bigint): Promise<BlockDevice> {
+    return fromDeviceMessage((await this.connection.call(EngineService.resize, { volumeId, sizeBytes })).device);
+  }
+
+  async setLimits(volumeId: string, limits: BlockDeviceLimits): Promise<void> {
+    await this.connection.call(EngineService.setLimits, { volumeId, limits: toLimitsMessage(limits) });
+  }
+
+  async freeze(volumeIds: readonly string[], { deadlineMs }: { deadlineMs: number }): Promise<void> {
+    await this.connection.call(EngineService.freeze, { volumeIds: [...volumeIds], deadlineMs });
+  }
+
+  async thaw(volumeIds: readonly string[]): Promise<void> {
+    await this.connection.call(EngineService.thaw, { volumeIds: [...volumeIds] });
+  }
+
+  async stats(volumeId: string): Promise<BlockDeviceStats> {
+    const request = { volumeIds: [volumeId], intervalMs: 0 };
+    const [stats] = (await this.connection.readFirst(EngineService.stats, request)).devices;
+    if (stats === undefined)
+      throw new BlockDeviceError("internal", `the engine sent no counters of volume ${volumeId}`);
+    return fromStatsMessage(stats);
+  }
+
+  /** The subscription outlives the engine: what happens between two engines is not told. */
+  onEvent(listener: BlockDeviceListener): () => void {
+    const subscription = new EventSubscription(this.connection, listener);
+    this.subscriptions.add(subscription);
+    return () => {
+      this.subscriptions.delete(subscription);
+      subscription.end();
+    };
+  }
+
   async adopt(): Promise<AdoptionReport> {
     return { entries: (await this.connection.call(EngineService.adopt, {})).entries.map(fromAdoptionMessage) };
   }
 
   /** Ends the connection only: the devices belong to the engine, and nothing happens to them. */
   async close(): Promise<void> {
+    for (const subscription of this.subscriptions) subscription.end();
     this.connection.close();
   }
 }

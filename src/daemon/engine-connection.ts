@@ -1,4 +1,12 @@
-import { Client, credentials, Metadata, type MethodDefinition, type ServiceError, status } from "@grpc/grpc-js";
+import {
+  Client,
+  type ClientReadableStream,
+  credentials,
+  Metadata,
+  type MethodDefinition,
+  type ServiceError,
+  status,
+} from "@grpc/grpc-js";
 import { BlockDeviceError } from "../engine/block-devices.js";
 import { fromErrorTrailer, isWorthRetrying } from "./engine-errors.js";
 
@@ -36,12 +44,31 @@ export class EngineConnection {
    * that a dying engine did not answer is sent again to the next.
    */
   async call<Request, Response>(method: MethodDefinition<Request, Response>, request: Request): Promise<Response> {
+    return await this.patiently(() => this.callOnce(method, request));
+  }
+
+  /** As `call`, for a method that answers with a stream: its first message. */
+  async readFirst<Request, Response>(method: MethodDefinition<Request, Response>, request: Request): Promise<Response> {
+    return await this.patiently(() => readFirstOnce(this.openStream(method, request)));
+  }
+
+  /** Calls a method that answers with a stream, once. */
+  openStream<Request, Response>(
+    { path, requestSerialize, responseDeserialize }: MethodDefinition<Request, Response>,
+    request: Request,
+  ): ClientReadableStream<Response> {
+    this.assertOpen();
+    return this.client.makeServerStreamRequest(path, requestSerialize, responseDeserialize, request);
+  }
+
+  private async patiently<T>(attempt: () => Promise<T>): Promise<T> {
     const deadline = performance.now() + this.patienceMs;
     for (;;) {
       this.assertOpen();
       try {
-        return await this.callOnce(method, request);
+        return await attempt();
       } catch (error) {
+        if (error instanceof BlockDeviceError) throw error;
         const failure = this.explain(error as ServiceError);
         if (failure.isFinal || performance.now() >= deadline) throw failure.error;
       }
@@ -90,4 +117,15 @@ export class EngineConnection {
       "is ublk-csi engine running, and may this user open its socket?";
     return { error: new BlockDeviceError(code, message, { cause: error }), isFinal: !isBroken };
   }
+}
+
+function readFirstOnce<T>(stream: ClientReadableStream<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    stream.once("data", (message: T) => {
+      resolve(message);
+      stream.cancel();
+    });
+    stream.on("error", reject);
+    stream.once("end", () => reject(new BlockDeviceError("internal", "the engine ended a stream without an answer")));
+  });
 }

@@ -8,26 +8,38 @@ import { implementService } from "../rpc/service.js";
 import { toErrorTrailer } from "./engine-errors.js";
 import { createEngineService } from "./engine-service.js";
 import { EngineSocket } from "./engine-socket.js";
+import { EngineStreams } from "./engine-streams.js";
+import { HandOverGiver, type HandOverSource } from "./hand-over-giver.js";
 
 export interface EngineServerParts {
   socketPath: string;
-  devices: BlockDevices;
+  devices: BlockDevices & HandOverSource;
   logger: Logger;
+  /** Another engine has every device now. */
+  onHandedOver?: () => void;
 }
 
 /** Serves the engine's API over block devices on a unix socket. */
 export class EngineServer {
   private readonly socket: EngineSocket;
   private readonly server: SocketServer;
+  private readonly streams: EngineStreams;
   private isEnding = false;
 
-  constructor({ socketPath, devices, logger }: EngineServerParts) {
+  constructor({ socketPath, devices, logger, onHandedOver = () => undefined }: EngineServerParts) {
     this.socket = new EngineSocket(socketPath);
+    this.streams = new EngineStreams(devices, () => this.isEnding);
+    const { stats, events } = this.streams;
+    const onFinished = () => {
+      this.announceEnd();
+      onHandedOver();
+    };
+    const { handOver } = new HandOverGiver({ source: devices, logger, onFinished });
     const implementation = implementService<EngineMethods>(EngineService, createEngineService(devices), {
       wrap: (handler: AnyHandler) => withLogging()(handler),
       toTrailer: (thrown) => toErrorTrailer(thrown, this.isEnding),
       logger,
-      streams: {},
+      streams: { stats, events, handOver },
     });
     const services = [{ definition: EngineService, implementation }];
     this.server = new SocketServer(this.socket.boundPath, services, logger, () => this.socket.prepare());
@@ -43,6 +55,11 @@ export class EngineServer {
     await this.socket.publish();
   }
 
+  /** How many callers read a stream. */
+  get streamCount(): number {
+    return this.streams.count;
+  }
+
   /** Answers that fail from now on tell their callers to try again. */
   announceEnd(): void {
     this.isEnding = true;
@@ -51,6 +68,7 @@ export class EngineServer {
   /** Lets the running calls end, up to the deadline. */
   async stop(deadlineMs: number): Promise<void> {
     this.announceEnd();
+    this.streams.endAll();
     await this.server.stop(deadlineMs);
     await this.socket.withdraw();
   }

@@ -1,8 +1,12 @@
 import { BlockDeviceError, type BlockDevices } from "../engine/block-devices.js";
 import type { EngineServer } from "../gen/engine/v1/engine.js";
 import type { Handlers } from "../rpc/handler.js";
+import { fromLimitsMessage } from "./limit-messages.js";
 import { toAdoptionMessage, toDeviceMessage } from "./messages.js";
-import { checkSpec, checkVolumeId } from "./request-checks.js";
+import { checkRange, checkSize, checkSpec, checkVolumeId, checkVolumeIds } from "./request-checks.js";
+
+const smallestBlockBytes = 512;
+const longestFreezeMs = 600_000;
 
 /** The calls of the engine's API that have one answer, over any block devices. */
 export function createEngineService(devices: BlockDevices): Handlers<EngineServer> {
@@ -18,6 +22,26 @@ export function createEngineService(devices: BlockDevices): Handlers<EngineServe
       return { device: toDeviceMessage(device) };
     },
     list: async () => ({ devices: (await devices.list()).map(toDeviceMessage) }),
+    resize: async ({ volumeId, sizeBytes }) => {
+      const checkedBytes = checkSize(sizeBytes, smallestBlockBytes);
+      return { device: toDeviceMessage(await devices.resize(checkVolumeId(volumeId), checkedBytes)) };
+    },
+    setLimits: async ({ volumeId, limits }) => {
+      await devices.setLimits(checkVolumeId(volumeId), fromLimitsMessage(limits));
+      return {};
+    },
+    freeze: async (request, { isCancelled }) => {
+      const volumeIds = checkVolumeIds(request.volumeIds);
+      const deadlineMs = checkRange("deadline_ms", request.deadlineMs, 1, longestFreezeMs);
+      await devices.freeze(volumeIds, { deadlineMs });
+      // Nobody is left who would thaw them.
+      if (isCancelled()) await devices.thaw(volumeIds);
+      return {};
+    },
+    thaw: async ({ volumeIds }) => {
+      await devices.thaw(checkVolumeIds(volumeIds));
+      return {};
+    },
     adopt: async () => ({ entries: (await devices.adopt()).entries.map(toAdoptionMessage) }),
   };
 }

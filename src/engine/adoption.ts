@@ -2,11 +2,11 @@ import type { DeviceInfo, UblkDevice } from "../ublk/index.js";
 import type { Ublk } from "../ublk/ublk.js";
 import type { AdoptionEntry } from "./block-devices.js";
 import { waitFor } from "./block-nodes.js";
+import { type Decision, decide } from "./decision.js";
 import { toTarget } from "./device-geometry.js";
-import { findImageChange } from "./image-identity.js";
 import type { Journal } from "./journal.js";
 import type { JournalEntry } from "./journal-entry.js";
-import { matchDevice, readKernelView } from "./kernel-view.js";
+import { type KernelView, matchDevice, readKernelView } from "./kernel-view.js";
 
 /** What became of one journal entry whose device this process does not serve. */
 export interface Reconciliation {
@@ -17,6 +17,8 @@ export interface Reconciliation {
 
 /** How long a server that was told to go, or was killed, may take to let go of its devices. */
 export const defaultOldServerTimeoutMs = 30_000;
+
+type Adoptable = Extract<Decision, { action: "adopt" }>;
 
 /**
  * Brings the journal and the kernel together, one entry at a time: takes back what waits for a server, removes what is
@@ -29,45 +31,47 @@ export class Adoption {
     private readonly oldServerTimeoutMs = defaultOldServerTimeoutMs,
   ) {}
 
-  /** Never rejects: a failure is reported, and leaves entry and device for the next try. */
-  async reconcile(entry: JournalEntry): Promise<Reconciliation> {
+  /**
+   * Never rejects: a failure is reported, and leaves entry and device for the next try. `view` spares a look at every
+   * device of the machine to whoever has just taken one.
+   */
+  async reconcile(entry: JournalEntry, view?: KernelView): Promise<Reconciliation> {
     try {
-      return await this.reconcileOrThrow(entry);
+      return await this.reconcileOrThrow(entry, view ?? (await readKernelView(this.ublk)));
     } catch (error) {
       return report(entry, "failed", error instanceof Error ? error.message : String(error));
     }
   }
 
-  private async reconcileOrThrow(entry: JournalEntry): Promise<Reconciliation> {
-    const match = matchDevice(entry, await readKernelView(this.ublk));
-    if (match.kind === "mismatch") return report(entry, "failed", match.reason);
-    if (match.kind === "gone") return await this.forget(entry, match.reason);
-    const info = await this.waitForOldServer(match.info);
-    if (!info) return await this.forget(entry, "its old server removed the device");
-    if (info.state === "live") return report(entry, "failed", `it is still served by process ${info.serverPid ?? "?"}`);
-    if (entry.state === "adding") return await this.remove(entry, info, "its creation was interrupted");
-    if (info.state === "dead") return await this.remove(entry, info, "the device was dead");
-    return await this.recover(entry, info);
+  private async reconcileOrThrow(entry: JournalEntry, view: KernelView): Promise<Reconciliation> {
+    const decision = await decide(entry, matchDevice(entry, view));
+    return await this.act(entry, decision.action === "wait" ? await this.outwait(entry, decision.info) : decision);
   }
 
-  private async waitForOldServer(info: DeviceInfo): Promise<DeviceInfo | undefined> {
-    let latest: DeviceInfo | undefined = info;
+  private async act(entry: JournalEntry, decision: Decision): Promise<Reconciliation> {
+    if (decision.action === "adopt") return await this.recover(decision);
+    if (decision.action === "remove") return await this.remove(entry, decision.info, decision.reason);
+    return report(entry, "failed", decision.reason);
+  }
+
+  /** Decides again once the old server has let go of the device, or has taken too long to. */
+  private async outwait(entry: JournalEntry, { deviceId }: DeviceInfo): Promise<Decision> {
+    let latest: DeviceInfo | undefined;
     await waitFor(
       async () => {
-        latest = await this.ublk.findDevice(info.deviceId);
+        latest = await this.ublk.findDevice(deviceId);
         return latest?.state !== "live";
       },
       { timeoutMs: this.oldServerTimeoutMs },
     );
-    return latest;
+    if (latest) return await decide(entry, matchDevice(entry, { devices: [latest], unreadable: [] }));
+    return { action: "remove", info: undefined, reason: "its old server removed the device" };
   }
 
-  private async recover(entry: JournalEntry, info: DeviceInfo): Promise<Reconciliation> {
-    const change = await findImageChange(entry);
-    if (change) return report(entry, "failed", `${change}; the device waits and nothing was touched`);
-    const { ownerTag, generation } = entry;
-    const waitMs = this.oldServerTimeoutMs;
-    const device = await this.ublk.recoverAndServe(info.deviceId, toTarget(entry.image), { ownerTag, waitMs });
+  private async recover({ entry, info }: Adoptable): Promise<Reconciliation> {
+    const { ownerTag, generation, limits } = entry;
+    const options = { ownerTag, limits, waitMs: this.oldServerTimeoutMs };
+    const device = await this.ublk.recoverAndServe(info.deviceId, toTarget(entry.image), options);
     const next = { ...entry, deviceId: info.deviceId, generation: generation + 1 };
     const reason = await this.journal.write(next).then(
       () => `recovered as generation ${next.generation}`,
@@ -77,15 +81,10 @@ export class Adoption {
     return { ...report(next, "adopted", reason), adopted: { device, entry: next } };
   }
 
-  private async remove(entry: JournalEntry, info: DeviceInfo, reason: string): Promise<Reconciliation> {
-    await this.ublk.removeDevice(info.deviceId, { force: true });
-    const { report: line } = await this.forget(entry, reason);
-    return { report: { ...line, deviceId: info.deviceId } };
-  }
-
-  private async forget(entry: JournalEntry, reason: string): Promise<Reconciliation> {
+  private async remove(entry: JournalEntry, info: DeviceInfo | undefined, reason: string): Promise<Reconciliation> {
+    if (info) await this.ublk.removeDevice(info.deviceId, { force: true });
     await this.journal.remove(entry.volumeId);
-    return report(entry, "removed", reason);
+    return report(info ? { ...entry, deviceId: info.deviceId } : entry, "removed", reason);
   }
 }
 

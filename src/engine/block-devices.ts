@@ -1,3 +1,5 @@
+import type { DeviceStats } from "../ublk/index.js";
+
 /**
  * The seam between the driver and whatever serves its block devices. The driver asks for "a block device over this
  * image" and never learns whether the engine lives in its own process or behind a socket.
@@ -17,6 +19,27 @@ export interface BlockDevices {
   find(volumeId: string): Promise<BlockDevice | undefined>;
   /** Every device that belongs to this driver instance. */
   list(): Promise<BlockDevice[]>;
+  /**
+   * Grows a device while it is used; its image must have the new size already. The present size is a success, a smaller
+   * one is refused. A crash leaves the old size or the new, and the call may be repeated.
+   */
+  resize(volumeId: string, sizeBytes: bigint): Promise<BlockDevice>;
+  /** Replaces all limits of a device while it is used; `{}` lifts them. They outlive the process that serves the device. */
+  setLimits(volumeId: string, limits: BlockDeviceLimits): Promise<void>;
+  /**
+   * Holds the I/O of these devices at one instant, and makes durable what was written before. They thaw by themselves so
+   * long after the call. Fails with `frozen` when one of them is, and then changes none.
+   */
+  freeze(volumeIds: readonly string[], options: { deadlineMs: number }): Promise<void>;
+  /**
+   * Lets the I/O of frozen devices go on. Fails with `frozen`, all devices thawed, when one of them was not frozen any
+   * more: what was done in the meantime may not hold together.
+   */
+  thaw(volumeIds: readonly string[]): Promise<void>;
+  /** The counters of a device since this engine began to serve it. */
+  stats(volumeId: string): Promise<BlockDeviceStats>;
+  /** Tells the listener what happens to devices from now on. Returns the function that ends that. */
+  onEvent(listener: BlockDeviceListener): () => void;
   /**
    * Start-up: takes back the devices that the journal names and the kernel still has, removes its own dead ones, and says
    * what it did. Devices without a journal entry of ours are foreign and stay untouched.
@@ -58,6 +81,35 @@ export interface BlockDevice {
   /** `live` serves I/O; `quiesced` holds I/O until a server recovers it; `dead` can only be removed. */
   state: "live" | "quiesced" | "dead";
 }
+
+/** Counters of one device since its present server began to serve it. */
+export type BlockDeviceStats = DeviceStats;
+
+/** Ceilings of one device; what is absent has none, and zero is refused. */
+export interface BlockDeviceLimits {
+  readIops?: number;
+  writeIops?: number;
+  iops?: number;
+  readBytesPerSecond?: number;
+  writeBytesPerSecond?: number;
+  bytesPerSecond?: number;
+  /** How much of an idle time may be made up for at once. */
+  burstMs?: number;
+}
+
+/** Something that happened to a device. */
+export type BlockDeviceEvent = { volumeId: string; deviceId: number } & (
+  | { kind: "attached" | "recovered" | "resized"; sizeBytes: bigint }
+  | { kind: "detached" }
+  /** Somebody else stopped or deleted the device. */
+  | { kind: "stopped" }
+  /** The deadline of a freeze passed. */
+  | { kind: "thawed" }
+  /** The image failed a request. */
+  | { kind: "io-error"; operation: string; errnoName: string; offsetBytes: bigint; lengthBytes: number }
+);
+
+export type BlockDeviceListener = (event: BlockDeviceEvent) => void;
 
 /** One line of what start-up found and did. */
 export interface AdoptionEntry {

@@ -129,6 +129,8 @@ function newEntry(spec: BlockDeviceSpec, image: ImageIdentity): JournalEntry {
     generation: 1,
     image,
     sizeBytes,
+    resizingToBytes: undefined,
+    limits: {},
     logicalBlockSizeBytes,
     readOnly,
     discard,

@@ -5,8 +5,10 @@ import { JournalError } from "./journal-entry.js";
 const codes: Partial<Record<UblkErrorCode, BlockDeviceErrorCode>> = {
   image_missing: "image_missing",
   image_unusable: "image_missing",
-  invalid_option: "internal",
-  size_misaligned: "internal",
+  invalid_option: "invalid",
+  size_misaligned: "invalid",
+  feature_missing: "unsupported",
+  device_frozen: "frozen",
   owner_mismatch: "internal",
   kernel_refused: "internal",
 };

@@ -1,7 +1,9 @@
-import type { BlockDeviceImage, BlockDeviceSpec } from "./block-devices.js";
+import type { BlockDeviceImage, BlockDeviceLimits, BlockDeviceSpec } from "./block-devices.js";
+import { expectObject, FieldReader } from "./field-reader.js";
+import { formatLimits, parseLimits } from "./journal-limits.js";
 
-/** The format this version writes, and the newest it reads. */
-export const journalFormatVersion = 1;
+/** The format this version writes, and the newest it reads. Format 1 has no limits and no resize. */
+export const journalFormatVersion = 2;
 
 /** An image, and how to recognise it: a file of the same path may be another file. */
 export interface ImageIdentity extends BlockDeviceImage {
@@ -23,6 +25,10 @@ export interface JournalEntry {
   generation: number;
   image: ImageIdentity;
   sizeBytes: bigint;
+  /** The size that a resize is about to give the device: a crash may leave it with either. */
+  resizingToBytes: bigint | undefined;
+  /** Given to the device again by whoever recovers it. */
+  limits: BlockDeviceLimits;
   logicalBlockSizeBytes: number;
   readOnly: boolean;
   discard: boolean;
@@ -59,13 +65,15 @@ export function matchesSpec(entry: JournalEntry, spec: BlockDeviceSpec): boolean
 
 /** The text of an entry's file. 64-bit numbers are strings, for JSON's numbers end at 53 bits. */
 export function formatEntry(entry: JournalEntry): string {
-  const { image, ownerTag, sizeBytes, deviceId, ...plain } = entry;
+  const { image, ownerTag, sizeBytes, resizingToBytes, limits, deviceId, ...plain } = entry;
   const record = {
     formatVersion: journalFormatVersion,
     ...plain,
     deviceId: deviceId ?? null,
     ownerTag: `0x${ownerTag.toString(16).padStart(16, "0")}`,
     sizeBytes: String(sizeBytes),
+    resizingToBytes: resizingToBytes === undefined ? null : String(resizingToBytes),
+    limits: formatLimits(limits),
     image: { ...image, inode: String(image.inode), device: String(image.device) },
   };
   return `${JSON.stringify(record, undefined, 2)}\n`;
@@ -108,7 +116,7 @@ function corrupt(path: string, cause: unknown): JournalError {
 function toEntry(record: Record<string, unknown>, volumeId: string): JournalEntry {
   const read = new FieldReader(record);
   const image = new FieldReader(expectObject(record.image));
-  read.oneOf("formatVersion", [journalFormatVersion]);
+  const isFirstFormat = read.oneOf("formatVersion", [1, journalFormatVersion]) === 1;
   return {
     volumeId: read.oneOf("volumeId", [volumeId]),
     state: read.oneOf("state", ["adding", "serving"]),
@@ -122,6 +130,8 @@ function toEntry(record: Record<string, unknown>, volumeId: string): JournalEntr
       device: image.bigint("device"),
     },
     sizeBytes: read.bigint("sizeBytes"),
+    resizingToBytes: isFirstFormat || record.resizingToBytes === null ? undefined : read.bigint("resizingToBytes"),
+    limits: isFirstFormat ? {} : parseLimits(expectObject(record.limits)),
     logicalBlockSizeBytes: read.oneOf("logicalBlockSizeBytes", [512, 4096]),
     readOnly: read.oneOf("readOnly", [true, false]),
     discard: read.oneOf("discard", [true, false]),
@@ -130,44 +140,4 @@ function toEntry(record: Record<string, unknown>, volumeId: string): JournalEntr
     maxIoBytes: read.integer("maxIoBytes"),
     features: read.texts("features"),
   };
-}
-
-function expectObject(value: unknown): Record<string, unknown> {
-  if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Record<string, unknown>;
-  throw new TypeError("expected a JSON object");
-}
-
-class FieldReader {
-  constructor(private readonly record: Record<string, unknown>) {}
-
-  oneOf<const T>(name: string, values: readonly T[]): T {
-    const value = this.record[name];
-    return values.includes(value as T) ? (value as T) : this.fail(name, values.map((one) => String(one)).join(" or "));
-  }
-
-  integer(name: string): number {
-    const value = this.record[name];
-    return Number.isSafeInteger(value) && (value as number) >= 0
-      ? (value as number)
-      : this.fail(name, "a whole number");
-  }
-
-  text(name: string): string {
-    const value = this.record[name];
-    return typeof value === "string" && value !== "" ? value : this.fail(name, "a text");
-  }
-
-  texts(name: string): string[] {
-    const value = this.record[name];
-    return Array.isArray(value) && value.every((one) => typeof one === "string") ? value : this.fail(name, "texts");
-  }
-
-  bigint(name: string): bigint {
-    const value = this.text(name);
-    return /^(0x[0-9a-f]+|\d+)$/.test(value) ? BigInt(value) : this.fail(name, "a number in a string");
-  }
-
-  private fail(name: string, expected: string): never {
-    throw new TypeError(`${name} is ${JSON.stringify(this.record[name])}; expected ${expected}`);
-  }
 }

@@ -13,6 +13,8 @@ const entry: JournalEntry = {
   generation: 2,
   image: { kind: "file", path: "/pool/volumes/vol-1/image", inode: 2n ** 60n + 1n, device: 66306n },
   sizeBytes: 2n ** 62n,
+  resizingToBytes: 2n ** 62n + 512n,
+  limits: { iops: 100, readBytesPerSecond: 1 << 30, burstMs: 50 },
   logicalBlockSizeBytes: 4096,
   readOnly: false,
   discard: true,
@@ -69,11 +71,21 @@ test("leaves no temporary file and does not read one that a crash left", async (
 test("refuses a newer format and says what to do", async () => {
   await journal.write(entry);
   await rewrite((record) => {
-    record.formatVersion = 2;
+    record.formatVersion = 3;
     record.state = "hibernating";
   });
-  const message = `${pathOf("vol-1")} has format 2, and this version reads up to 1: run the version that wrote it, or a later one`;
+  const message = `${pathOf("vol-1")} has format 3, and this version reads up to 2: run the version that wrote it, or a later one`;
   await expect(journal.read("vol-1")).rejects.toMatchObject({ name: "JournalError", code: "newer", message });
+});
+
+test("reads the first format, which knew neither limits nor resize", async () => {
+  await journal.write(entry);
+  await rewrite((record) => {
+    record.formatVersion = 1;
+    delete record.limits;
+    delete record.resizingToBytes;
+  });
+  expect(await journal.read("vol-1")).toEqual({ ...entry, limits: {}, resizingToBytes: undefined });
 });
 
 test.each<[string, (record: Record<string, unknown>) => void, string]>([
@@ -85,8 +97,9 @@ test.each<[string, (record: Record<string, unknown>) => void, string]>([
     "deviceId is -1; expected a whole number",
   ],
   ["one with a strange size", (record) => Object.assign(record, { sizeBytes: "1e3" }), 'sizeBytes is "1e3"; expected'],
+  ["one with half a limit", (record) => Object.assign(record, { limits: { iops: 0.5 } }), "iops is 0.5; expected"],
   ["one without an image", (record) => Object.assign(record, { image: null }), "expected a JSON object"],
-  ["one of no format", (record) => delete record.formatVersion, "formatVersion is undefined; expected 1"],
+  ["one of no format", (record) => delete record.formatVersion, "formatVersion is undefined; expected 1 or 2"],
 ])("reports an entry that is corrupt, %s, and keeps it", async (_what, change, reason) => {
   await journal.write(entry);
   await rewrite(change);

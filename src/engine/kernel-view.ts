@@ -50,10 +50,14 @@ export function matchDevice(entry: JournalEntry, view: KernelView): Match {
   if (entry.deviceId !== undefined && entry.deviceId !== info.deviceId) {
     return mismatch(`the journal names device ${entry.deviceId}, but its owner tag is on device ${info.deviceId}`);
   }
-  if (entry.state === "serving" && info.state !== "dead" && info.sizeBytes !== entry.sizeBytes) {
+  if (entry.state === "serving" && info.state !== "dead" && !hasExpectedSize(entry, info)) {
     return mismatch(`device ${info.deviceId} has ${info.sizeBytes} bytes; the journal says ${entry.sizeBytes}`);
   }
   return { kind: "found", info };
+}
+
+function hasExpectedSize({ sizeBytes, resizingToBytes }: JournalEntry, info: DeviceInfo): boolean {
+  return info.sizeBytes === sizeBytes || info.sizeBytes === resizingToBytes;
 }
 
 function matchNothing(entry: JournalEntry, { devices, unreadable }: KernelView): Match {

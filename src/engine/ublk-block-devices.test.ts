@@ -15,6 +15,10 @@ async function createHarness(): Promise<BlockDevicesHarness> {
     isRemote: false,
     devices: node.startEngine(),
     createVolume: async (volumeId) => toSpec(volumeId, await node.createImage(volumeId, mebibyte), mebibyte),
+    resizeImage: ({ image }, sizeBytes) => truncate(image.path, Number(sizeBytes)),
+    canResize: true,
+    readLimits: (volumeId) => node.readLimits(volumeId),
+    waitUntilListening: async () => {},
     hold: async ({ deviceId }) => {
       node.users.set(deviceId, [{ kind: "mount", name: "/mnt/somewhere" }]);
       return async () => void node.users.delete(deviceId);
@@ -80,7 +84,7 @@ describe("UblkBlockDevices", () => {
   test("keeps the journal to what the kernel has", async () => {
     await engine.attach(spec);
     expect(JSON.parse(await readFile(entryPath(), "utf8"))).toMatchObject({
-      formatVersion: 1,
+      formatVersion: 2,
       state: "serving",
       deviceId: 0,
       generation: 1,

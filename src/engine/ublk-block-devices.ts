@@ -1,5 +1,5 @@
-import { type DeviceUser, describeUsers, findDeviceUsers } from "../ublk/device-users.js";
-import type { DeviceEvent, DeviceInfo } from "../ublk/index.js";
+import { findDeviceUsers } from "../ublk/device-users.js";
+import type { DeviceInfo, UblkDevice } from "../ublk/index.js";
 import type { Ublk } from "../ublk/ublk.js";
 import { Adoption, defaultOldServerTimeoutMs } from "./adoption.js";
 import {
@@ -7,19 +7,26 @@ import {
   type AdoptionReport,
   type BlockDevice,
   BlockDeviceError,
+  type BlockDeviceLimits,
+  type BlockDeviceListener,
   type BlockDeviceSpec,
+  type BlockDeviceStats,
   type BlockDevices,
 } from "./block-devices.js";
-import { type BlockNodes, machineBlockNodes, waitFor } from "./block-nodes.js";
+import { type BlockNodes, machineBlockNodes } from "./block-nodes.js";
 import { DeviceMaker, type ServedDevice } from "./device-maker.js";
+import { DeviceTuning, isFrozen } from "./device-tuning.js";
+import { specMismatch, toBlockDevice, toFields, toFoundDevice } from "./entry-views.js";
 import { toBlockDeviceError } from "./failure.js";
 import { findImageChange } from "./image-identity.js";
-import { IoErrorLog } from "./io-error-log.js";
 import type { Journal } from "./journal.js";
 import { type JournalEntry, matchesSpec } from "./journal-entry.js";
 import { type KernelView, type Match, matchDevice, readKernelView, readViewOfOne } from "./kernel-view.js";
 import { KeyedMutex } from "./keyed-mutex.js";
 import type { EngineLogger } from "./logger.js";
+import { type PlanRow, planReconciliation } from "./reconciliation-plan.js";
+import { ServedDevices } from "./served-devices.js";
+import { type FindUsers, UsageGuard } from "./usage-guard.js";
 
 /** What {@link UblkBlockDevices} is made of; the optional parts are for tests. */
 export interface UblkBlockDevicesParts {
@@ -27,7 +34,7 @@ export interface UblkBlockDevicesParts {
   journal: Journal;
   logger: EngineLogger;
   nodes?: BlockNodes;
-  findUsers?: (deviceId: number, isLive: boolean) => Promise<DeviceUser[]>;
+  findUsers?: FindUsers;
   timeouts?: Partial<EngineTimeouts>;
 }
 
@@ -42,30 +49,31 @@ export interface EngineTimeouts {
 
 /** Serves the volumes' devices in this very process, and remembers them in the journal. */
 export class UblkBlockDevices implements BlockDevices {
-  private readonly served = new Map<string, ServedDevice>();
+  private readonly served: ServedDevices;
   private readonly mutex = new KeyedMutex();
   private readonly adoption: Adoption;
   private readonly maker: DeviceMaker;
-  private readonly timeouts: EngineTimeouts;
-  private readonly findUsers: (deviceId: number, isLive: boolean) => Promise<DeviceUser[]>;
-  private isClosing = false;
+  private readonly tuning: DeviceTuning;
+  private readonly guard: UsageGuard;
+  private closedBecause: string | undefined;
 
   constructor(private readonly parts: UblkBlockDevicesParts) {
-    const { ublk, journal, logger, nodes = machineBlockNodes } = parts;
-    this.timeouts = { nodeMs: 10_000, claimMs: 2_000, oldServerMs: defaultOldServerTimeoutMs, ...parts.timeouts };
-    this.findUsers = parts.findUsers ?? findDeviceUsers;
-    this.adoption = new Adoption(ublk, journal, this.timeouts.oldServerMs);
-    this.maker = new DeviceMaker({ ublk, journal, logger, nodes, nodeTimeoutMs: this.timeouts.nodeMs });
+    const { ublk, journal, logger, nodes = machineBlockNodes, findUsers = findDeviceUsers } = parts;
+    const timeouts = { nodeMs: 10_000, claimMs: 2_000, oldServerMs: defaultOldServerTimeoutMs, ...parts.timeouts };
+    this.served = new ServedDevices(logger);
+    this.guard = new UsageGuard(findUsers, timeouts.claimMs);
+    this.adoption = new Adoption(ublk, journal, timeouts.oldServerMs);
+    this.maker = new DeviceMaker({ ublk, journal, logger, nodes, nodeTimeoutMs: timeouts.nodeMs });
+    this.tuning = new DeviceTuning(ublk, journal);
   }
 
   async attach(spec: BlockDeviceSpec): Promise<BlockDevice> {
     return await this.exclusively(spec.volumeId, async () => {
-      const known = (await this.findServed(spec.volumeId)) ?? (await this.takeBack(spec.volumeId));
+      const known = (await this.findServed(spec.volumeId)) ?? (await this.settle(spec.volumeId));
       if (known) return await this.confirm(known, spec);
       const made = await this.maker.make(spec);
-      this.watch(made);
-      const { volumeId, deviceId } = toFields(made.entry);
-      this.parts.logger.info({ volumeId, deviceId, features: made.entry.features }, "device attached");
+      this.served.add(made, "attached");
+      this.parts.logger.info({ ...toFields(made.entry), features: made.entry.features }, "device attached");
       return toBlockDevice(made.entry, "live");
     });
   }
@@ -79,6 +87,7 @@ export class UblkBlockDevices implements BlockDevices {
       if (match.kind === "found") await this.removeDevice(entry, match.info);
       await this.forget(entry);
       this.parts.logger.info(toFields(entry), "device detached");
+      this.served.events.emit({ kind: "detached", volumeId, deviceId: entry.deviceId ?? -1 });
     });
   }
 
@@ -96,10 +105,52 @@ export class UblkBlockDevices implements BlockDevices {
     return devices.filter((device) => device !== undefined);
   }
 
+  async resize(volumeId: string, sizeBytes: bigint): Promise<BlockDevice> {
+    return await this.exclusively(volumeId, async () => {
+      const served = await this.requireServed(volumeId);
+      if (await this.tuning.resize(served, sizeBytes)) {
+        const { deviceId } = served.device;
+        this.served.events.emit({ kind: "resized", volumeId, deviceId, sizeBytes });
+        this.parts.logger.info({ ...toFields(served.entry), sizeBytes: String(sizeBytes) }, "device resized");
+      }
+      return toBlockDevice(served.entry, "live");
+    });
+  }
+
+  async setLimits(volumeId: string, limits: BlockDeviceLimits): Promise<void> {
+    await this.exclusively(volumeId, async () => {
+      await this.tuning.setLimits(await this.requireServed(volumeId), limits);
+      this.parts.logger.info({ volumeId, limits }, "limits set");
+    });
+  }
+
+  async freeze(volumeIds: readonly string[], { deadlineMs }: { deadlineMs: number }): Promise<void> {
+    await this.exclusivelyAll(volumeIds, (group) => this.tuning.freeze(group, deadlineMs));
+  }
+
+  async thaw(volumeIds: readonly string[]): Promise<void> {
+    await this.exclusivelyAll(volumeIds, (group) => this.tuning.thaw(group));
+  }
+
+  async stats(volumeId: string): Promise<BlockDeviceStats> {
+    return await this.converted(volumeId, async () => {
+      const served = this.served.get(volumeId);
+      if (served) return served.device.stats();
+      const entry = await this.parts.journal.read(volumeId);
+      if (!entry) throw unknownVolume(volumeId);
+      throw new BlockDeviceError("unavailable", `the device of volume ${volumeId} is not served: adopt or detach it`);
+    });
+  }
+
+  onEvent(listener: BlockDeviceListener): () => void {
+    return this.served.events.add(listener);
+  }
+
   async adopt(): Promise<AdoptionReport> {
     const { entries, problems } = await this.parts.journal.readAll();
+    const view = await readKernelView(this.parts.ublk);
     const unreadable: AdoptionEntry[] = problems.map((problem) => ({ ...problem, action: "failed" }));
-    const reconciled = await Promise.all(entries.map(({ volumeId }) => this.adoptOne(volumeId)));
+    const reconciled = await Promise.all(entries.map(({ volumeId }) => this.adoptOne(volumeId, view)));
     const report = { entries: [...unreadable, ...reconciled] };
     for (const { reason, ...fields } of report.entries) {
       this.parts.logger[fields.action === "failed" ? "error" : "info"](fields, `start-up: ${reason}`);
@@ -108,21 +159,82 @@ export class UblkBlockDevices implements BlockDevices {
   }
 
   async close(): Promise<void> {
-    this.isClosing = true;
-    await this.mutex.drain();
-    await Promise.all([...this.served.values()].map((served) => this.closeOne(served)));
+    await this.stopChanges("the engine is shutting down");
+    await Promise.all(this.served.all().map((served) => this.closeOne(served)));
   }
 
   /** Ends serving without removing any device, used or not: I/O waits for the next engine. */
   async leave(): Promise<void> {
-    this.isClosing = true;
-    await this.mutex.drain();
-    await Promise.all([...this.served.values()].map((served) => this.leaveOne(served)));
+    await this.stopChanges("the engine is shutting down");
+    await Promise.all(this.served.all().map((served) => this.leaveOne(served)));
+  }
+
+  /**
+   * Begins a hand-over: finishes what is going on and refuses further changes until `takeBack`. Returns the volumes whose
+   * devices are served here. Fails with `frozen`, and changes nothing, while a device is: nobody could tell the next engine.
+   */
+  async suspend(): Promise<string[]> {
+    await this.stopChanges("the engine is handing over");
+    const frozen = this.served.all().filter(isFrozen);
+    if (frozen.length === 0) return this.served.all().map(({ entry }) => entry.volumeId);
+    this.closedBecause = undefined;
+    throw new BlockDeviceError(
+      "frozen",
+      `volume ${frozen[0]?.entry.volumeId} is frozen: hand over after it has thawed`,
+    );
+  }
+
+  /** During a hand-over: lets go of one device, whose I/O waits from here on. */
+  async release(volumeId: string): Promise<void> {
+    const served = this.served.get(volumeId);
+    if (!served) throw unknownVolume(volumeId);
+    await this.converted(volumeId, () => letGo(served.device));
+    this.served.remove(served);
+  }
+
+  /** Ends a hand-over that failed: serves again what was let go, and accepts changes. */
+  async takeBack(): Promise<AdoptionReport> {
+    this.closedBecause = undefined;
+    return await this.adopt();
+  }
+
+  /** Takes one device of the journal, when its server has let go of it. */
+  async recover(volumeId: string): Promise<AdoptionEntry> {
+    return await this.adoptOne(volumeId);
+  }
+
+  /** What start-up would do now. It changes nothing. */
+  async plan(): Promise<PlanRow[]> {
+    const contents = await this.parts.journal.readAll();
+    return await planReconciliation(contents, await readKernelView(this.parts.ublk));
   }
 
   private async exclusively<T>(volumeId: string, action: () => Promise<T>): Promise<T> {
-    if (this.isClosing) throw new BlockDeviceError("unavailable", "the engine is shutting down: try again later");
-    return await this.mutex.run(volumeId, () => this.converted(volumeId, action));
+    const assertOpen = () => {
+      if (this.closedBecause === undefined) return;
+      throw new BlockDeviceError("unavailable", `${this.closedBecause}: try again later`);
+    };
+    assertOpen();
+    return await this.mutex.run(volumeId, () =>
+      this.converted(volumeId, async () => {
+        assertOpen(); // it may have closed while this waited
+        return await action();
+      }),
+    );
+  }
+
+  /** The devices of a group with nothing else going on with any of them. */
+  private async exclusivelyAll(
+    volumeIds: readonly string[],
+    action: (group: ServedDevice[]) => Promise<void>,
+  ): Promise<void> {
+    // In the same order for everyone: two groups can never wait for each other.
+    const [first, ...others] = [...new Set(volumeIds)].sort();
+    if (first === undefined) return await action([]);
+    await this.exclusively(first, async () => {
+      const served = await this.requireServed(first);
+      await this.exclusivelyAll(others, (group) => action([served, ...group]));
+    });
   }
 
   private async converted<T>(volumeId: string, action: () => Promise<T>): Promise<T> {
@@ -133,6 +245,11 @@ export class UblkBlockDevices implements BlockDevices {
     }
   }
 
+  private async stopChanges(reason: string): Promise<void> {
+    this.closedBecause = reason;
+    await this.mutex.drain();
+  }
+
   /** The device this process serves for the volume, unless somebody has stopped it behind our back. */
   private async findServed(volumeId: string): Promise<ServedDevice | undefined> {
     const served = this.served.get(volumeId);
@@ -140,29 +257,35 @@ export class UblkBlockDevices implements BlockDevices {
     const match = await this.match(served.entry);
     if (match.kind === "mismatch") throw new BlockDeviceError("internal", `volume ${volumeId}: ${match.reason}`);
     if (match.kind === "found" && match.info.state === "live" && served.device.state === "open") return served;
-    await this.drop(served);
+    await this.served.drop(served);
     return undefined;
   }
 
+  private async requireServed(volumeId: string): Promise<ServedDevice> {
+    const served = (await this.findServed(volumeId)) ?? (await this.settle(volumeId));
+    if (served) return served;
+    throw unknownVolume(volumeId);
+  }
+
   /** Settles a journal entry whose device nobody serves here; returns the device if that brought it back. */
-  private async takeBack(volumeId: string): Promise<ServedDevice | undefined> {
+  private async settle(volumeId: string): Promise<ServedDevice | undefined> {
     const entry = await this.parts.journal.read(volumeId);
     if (!entry) return undefined;
     const { report, adopted } = await this.adoption.reconcile(entry);
     if (report.action === "failed") throw new BlockDeviceError("unavailable", `volume ${volumeId}: ${report.reason}`);
-    if (adopted) this.watch(adopted);
+    if (adopted) this.served.add(adopted, "recovered");
     return adopted;
   }
 
-  private async adoptOne(volumeId: string): Promise<AdoptionEntry> {
+  private async adoptOne(volumeId: string, view?: KernelView): Promise<AdoptionEntry> {
     try {
       return await this.exclusively(volumeId, async () => {
         const served = this.served.get(volumeId);
         if (served) return { ...toFields(served.entry), action: "kept", reason: "this process serves it already" };
         const entry = await this.parts.journal.read(volumeId);
         if (!entry) return { volumeId, action: "removed", reason: "it was detached meanwhile" };
-        const { report, adopted } = await this.adoption.reconcile(entry);
-        if (adopted) this.watch(adopted);
+        const { report, adopted } = await this.adoption.reconcile(entry, view);
+        if (adopted) this.served.add(adopted, "recovered");
         return report;
       });
     } catch (error) {
@@ -183,78 +306,41 @@ export class UblkBlockDevices implements BlockDevices {
       const server = `process ${info.serverPid ?? "?"}`;
       throw new BlockDeviceError("unavailable", `${info.path} is served by ${server}: stop that process first`);
     }
-    await this.assertUnused(info);
+    if (served && isFrozen(served)) throw new BlockDeviceError("frozen", `${info.path} is frozen: thaw it first`);
+    await this.guard.assertUnused(info);
     if (served) await served.device.stop();
     else await this.parts.ublk.removeDevice(info.deviceId, { force: true });
   }
 
-  private async assertUnused({ deviceId, path, state }: DeviceInfo): Promise<void> {
-    if (state === "dead") return;
-    let users: DeviceUser[] = [];
-    const isDecided = async () => {
-      users = await this.findUsers(deviceId, state === "live");
-      return users.every(({ kind }) => kind !== "exclusive" && kind !== "process");
-    };
-    await waitFor(isDecided, { timeoutMs: this.timeouts.claimMs });
-    if (users.length === 0) return;
-    throw new BlockDeviceError("in_use", `${path} is in use by ${describeUsers(users)}: unmount or close it first`);
-  }
-
   private async forget(entry: JournalEntry): Promise<void> {
     const served = this.served.get(entry.volumeId);
-    if (served) await this.drop(served);
+    if (served) await this.served.drop(served);
     await this.parts.journal.remove(entry.volumeId);
-  }
-
-  /** Frees what this process still has of a device that is no more. The journal keeps its entry. */
-  private async drop(served: ServedDevice): Promise<void> {
-    if (this.served.get(served.entry.volumeId) === served) this.served.delete(served.entry.volumeId);
-    if (served.device.state === "stopped") return;
-    await served.device.stop().catch((error: unknown) => {
-      this.parts.logger.warn({ ...toFields(served.entry), err: error }, "the rest of a stopped device cannot be freed");
-    });
-  }
-
-  private watch(served: ServedDevice): void {
-    const fields = toFields(served.entry);
-    const errors = new IoErrorLog(this.parts.logger, fields);
-    this.served.set(served.entry.volumeId, served);
-    served.device.onEvent((event: DeviceEvent) => {
-      if (event.kind === "io-error") errors.add(event);
-      else if (event.kind === "stopped") this.parts.logger.warn(fields, "somebody else stopped the device");
-    });
   }
 
   private async closeOne(served: ServedDevice): Promise<void> {
     const { entry, device } = served;
     try {
       const match = await this.match(entry);
-      const mustStay = match.kind === "mismatch" || (match.kind === "found" && (await this.isUsed(match.info)));
+      const mustStay = match.kind === "mismatch" || (match.kind === "found" && (await this.guard.isUsed(match.info)));
       if (mustStay) await device.release();
       else {
         await device.stop();
         await this.parts.journal.remove(entry.volumeId);
       }
-      this.served.delete(entry.volumeId);
+      this.served.remove(served);
     } catch (error) {
       this.parts.logger.error({ ...toFields(entry), err: error }, "the device cannot be closed in good order");
     }
   }
 
-  private async leaveOne({ entry, device }: ServedDevice): Promise<void> {
+  private async leaveOne(served: ServedDevice): Promise<void> {
     try {
-      await device.release();
-      this.served.delete(entry.volumeId);
+      await served.device.release();
+      this.served.remove(served);
     } catch (error) {
-      this.parts.logger.error({ ...toFields(entry), err: error }, "the device cannot be left in good order");
+      this.parts.logger.error({ ...toFields(served.entry), err: error }, "the device cannot be left in good order");
     }
-  }
-
-  private async isUsed(info: DeviceInfo): Promise<boolean> {
-    return await this.assertUnused(info).then(
-      () => false,
-      () => true,
-    );
   }
 
   private async match(entry: JournalEntry): Promise<Match> {
@@ -267,27 +353,12 @@ export class UblkBlockDevices implements BlockDevices {
   }
 }
 
-function toFields({ volumeId, deviceId }: JournalEntry): { volumeId: string; deviceId?: number } {
-  return { volumeId, ...(deviceId !== undefined && { deviceId }) };
+/** With the kernel holding new requests back first, where it can. */
+async function letGo(device: UblkDevice): Promise<void> {
+  if (device.features.includes("QUIESCE")) await device.quiesce();
+  else await device.release();
 }
 
-function toFoundDevice(entry: JournalEntry, match: Match): BlockDevice | undefined {
-  if (match.kind === "mismatch") throw new BlockDeviceError("internal", `volume ${entry.volumeId}: ${match.reason}`);
-  if (match.kind === "gone" || entry.state === "adding") return undefined;
-  const { state } = match.info;
-  return toBlockDevice(entry, state === "fail-io" ? "quiesced" : state);
-}
-
-function toBlockDevice(entry: JournalEntry, state: BlockDevice["state"]): BlockDevice {
-  const { volumeId, deviceId = -1, sizeBytes, readOnly } = entry;
-  return { volumeId, deviceId, path: `/dev/ublkb${deviceId}`, sizeBytes, readOnly, state };
-}
-
-function specMismatch(entry: JournalEntry): BlockDeviceError {
-  const { volumeId, image, sizeBytes, readOnly, logicalBlockSizeBytes } = entry;
-  const has = `${image.path}, ${sizeBytes} bytes, ${readOnly ? "read-only" : "writable"}, blocks of ${logicalBlockSizeBytes}`;
-  return new BlockDeviceError(
-    "spec_mismatch",
-    `volume ${volumeId} has a device over ${has}: detach it before it is attached otherwise`,
-  );
+function unknownVolume(volumeId: string): BlockDeviceError {
+  return new BlockDeviceError("not_found", `volume ${volumeId} has no device: attach it first`);
 }

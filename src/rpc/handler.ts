@@ -10,6 +10,8 @@ export interface CallContext {
   /** When the caller stops waiting, in milliseconds since the epoch; Infinity when it never does. */
   deadlineMs: number;
   metadata: Metadata;
+  /** Whether the caller has gone away meanwhile. */
+  isCancelled: () => boolean;
   logger: Logger;
 }
 

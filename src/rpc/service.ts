@@ -1,9 +1,4 @@
-import type {
-  handleUnaryCall,
-  ServerWritableStream,
-  ServiceDefinition,
-  UntypedServiceImplementation,
-} from "@grpc/grpc-js";
+import type { handleUnaryCall, ServiceDefinition, UntypedServiceImplementation } from "@grpc/grpc-js";
 import { Metadata } from "@grpc/grpc-js";
 import type { Logger } from "../log.js";
 import { createCallLogger } from "./chain.js";
@@ -25,9 +20,9 @@ export function implementService<Server>(
   handlers: Handlers<Server>,
   options: ServiceOptions,
 ): UntypedServiceImplementation {
-  const { streams } = options;
   const methods = Object.entries(definition).map(([name, { path, responseStream }]) => {
-    if (responseStream && streams !== undefined) return [name, streams[name] ?? refuseStream] as const;
+    const stream = options.streams?.[name];
+    if (stream !== undefined) return [name, stream] as const;
     if (responseStream) throw new Error(`bug: ${path} streams, which this chain cannot serve`);
     const method = toMethodName(path);
     const handler = (handlers as Record<string, AnyHandler | undefined>)[name] ?? createUnimplemented(method);
@@ -52,7 +47,9 @@ function toGrpcHandler(
     const { request, metadata } = call;
     const requestId = (++callCount).toString(36);
     const callLogger = createCallLogger(logger, { requestId, method, request });
-    const context = { requestId, method, deadlineMs: toDeadlineMs(call.getDeadline()), metadata, logger: callLogger };
+    const deadlineMs = toDeadlineMs(call.getDeadline());
+    const isCancelled = () => call.cancelled;
+    const context = { requestId, method, deadlineMs, metadata, isCancelled, logger: callLogger };
     handler(request, context).then(
       (response) => callback(null, response),
       (error: unknown) => callback({ ...toStatus(error), metadata: toTrailer(error) }),
@@ -65,10 +62,6 @@ function createUnimplemented(method: string): AnyHandler {
     throw new RpcError(Code.UNIMPLEMENTED, `this driver does not offer ${method}, and its capabilities say so`);
   };
 }
-
-const refuseStream = (call: ServerWritableStream<object, object>): void => {
-  call.emit("error", { code: Code.UNIMPLEMENTED, details: "this version does not offer the call" });
-};
 
 const toDeadlineMs = (deadline: Date | number): number =>
   typeof deadline === "number" ? deadline : deadline.getTime();

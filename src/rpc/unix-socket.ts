@@ -23,7 +23,8 @@ export async function prepareSocketPath(path: string): Promise<void> {
   await unlink(path);
 }
 
-function isServed(path: string): Promise<boolean> {
+/** Whether a process accepts connections there. */
+export function isServed(path: string): Promise<boolean> {
   return new Promise((resolve, reject) => {
     const socket = connect(path);
     socket.once("connect", () => {

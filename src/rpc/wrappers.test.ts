@@ -20,7 +20,8 @@ import { Code, RpcError, toStatus } from "./status.js";
 function createContext(change: Partial<CallContext> = {}): CallContext {
   const logger = createSilentLogger();
   const deadlineMs = Number.POSITIVE_INFINITY;
-  return { requestId: "1", method: "Node/NodeStageVolume", deadlineMs, metadata: new Metadata(), logger, ...change };
+  const call = { deadlineMs, metadata: new Metadata(), isCancelled: () => false };
+  return { requestId: "1", method: "Node/NodeStageVolume", ...call, logger, ...change };
 }
 
 describe("the keyed lock", () => {

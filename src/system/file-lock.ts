@@ -14,6 +14,8 @@ export interface FileLockOptions {
   what: string;
   /** A predecessor that was just killed lets go a moment later. */
   waitSeconds?: number;
+  /** Ends the wait for the lock, which then is rejected. */
+  signal?: AbortSignal;
   /** Called when the lock is lost although nobody released it. */
   onLost?: () => void;
 }
@@ -25,13 +27,16 @@ const conflictExitCode = 75;
  * Programs started later do not inherit that end, so the lock lives exactly as long as this process.
  */
 export async function acquireFileLock(path: string, options: FileLockOptions): Promise<FileLock> {
-  const { what, waitSeconds = 5, onLost = () => undefined } = options;
+  const { what, waitSeconds = 5, signal, onLost = () => undefined } = options;
   const args = ["--no-fork", "--wait", `${waitSeconds}`, "--conflict-exit-code", `${conflictExitCode}`, path, "cat"];
   // A session of its own: Ctrl-C in a terminal must not end the lock before the shutdown has.
   const holder = spawn("flock", args, { stdio: "pipe", detached: true });
+  const giveUp = () => holder.kill("SIGKILL");
+  signal?.addEventListener("abort", giveUp);
   const exited = new Promise<number | null>((resolve) => holder.once("close", resolve));
   if (!(await isAcquired(holder, what))) throw await describeFailure(path, what, await exited);
   await writeFile(path, `${process.pid}\n`).catch(() => undefined); // for people; a full disk must not keep us from locking
+  signal?.removeEventListener("abort", giveUp);
   let isReleased = false;
   void exited.then(() => isReleased || onLost());
   return {

@@ -1,5 +1,12 @@
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
-import type { BlockDevice, BlockDeviceSpec, BlockDevices } from "../block-devices.js";
+import type {
+  BlockDevice,
+  BlockDeviceEvent,
+  BlockDeviceLimits,
+  BlockDeviceSpec,
+  BlockDevices,
+} from "../block-devices.js";
+import { waitFor } from "../block-nodes.js";
 
 /** A machine on which an implementation of {@link BlockDevices} runs, as its contract test sees it. */
 export interface BlockDevicesHarness {
@@ -8,6 +15,14 @@ export interface BlockDevicesHarness {
   isRemote: boolean;
   /** Makes an image and the spec of a volume over it. */
   createVolume(volumeId: string): Promise<BlockDeviceSpec>;
+  /** Gives an image another size. */
+  resizeImage(spec: BlockDeviceSpec, sizeBytes: bigint): Promise<void>;
+  /** Whether devices can be resized while they are used, which takes a kernel of 6.16. */
+  canResize: boolean;
+  /** The limits that the device of a volume has now, as far as the machine shows them. */
+  readLimits(volumeId: string): Promise<BlockDeviceLimits>;
+  /** Resolves once events that happen from now on are heard. */
+  waitUntilListening(devices: BlockDevices): Promise<void>;
   /** Uses the device, as a mount does, until the returned function is called. */
   hold(device: BlockDevice): Promise<() => Promise<void>>;
   /** Ends the implementation as SIGKILL would and starts another; the new one has adopted nothing yet. */
@@ -137,11 +152,117 @@ export function describeBlockDevices(name: string, createHarness: () => Promise<
       await expect(devices.detach("one")).rejects.toMatchObject({ code: "unavailable" });
     });
 
+    const kernelTest = (title: string, body: () => Promise<void>) =>
+      test(title, async () => {
+        if (harness.canResize) return await body();
+        const device = await devices.attach(await harness.createVolume("one"));
+        const refusal = { code: "unsupported", message: expect.stringContaining("UPDATE_SIZE (first in kernel 6.16)") };
+        await expect(devices.resize("one", device.sizeBytes * 2n)).rejects.toMatchObject(refusal);
+        expect(await devices.find("one")).toEqual(device);
+      });
+
+    kernelTest("resize grows a device, which keeps the size over a kill and is known by it from then on", async () => {
+      const spec = await harness.createVolume("one");
+      const device = await devices.attach(spec);
+      const sizeBytes = spec.sizeBytes * 2n;
+      await expect(devices.resize("one", sizeBytes)).rejects.toMatchObject({ code: "image_missing" });
+      await harness.resizeImage(spec, sizeBytes);
+      const grown = await devices.resize("one", sizeBytes);
+      expect(grown).toEqual({ ...device, sizeBytes });
+      expect(await devices.resize("one", sizeBytes)).toEqual(grown);
+      expect(await devices.attach({ ...spec, sizeBytes })).toEqual(grown);
+      await expect(devices.attach(spec)).rejects.toMatchObject({ code: "spec_mismatch" });
+      const next = await harness.restartAfterKill();
+      await next.adopt();
+      expect(await next.find("one")).toEqual(grown);
+    });
+
+    kernelTest("resize down, or to half a block, is refused and changes nothing", async () => {
+      const device = await devices.attach(await harness.createVolume("one"));
+      for (const sizeBytes of [device.sizeBytes / 2n, device.sizeBytes + 1n]) {
+        await expect(devices.resize("one", sizeBytes)).rejects.toMatchObject({ code: "invalid" });
+      }
+      expect(await devices.find("one")).toEqual(device);
+    });
+
+    test("limits are replaced and lifted, and survive a kill", async () => {
+      await devices.attach(await harness.createVolume("one"));
+      await devices.setLimits("one", { iops: 100, readBytesPerSecond: 2 ** 39 });
+      await devices.setLimits("one", {});
+      await devices.setLimits("one", { writeIops: 7, burstMs: 50 });
+      expect(await harness.readLimits("one")).toEqual({ writeIops: 7, burstMs: 50 });
+      const next = await harness.restartAfterKill();
+      await next.adopt();
+      expect(await harness.readLimits("one")).toEqual({ writeIops: 7, burstMs: 50 });
+    });
+
+    test("a limit of zero is refused and leaves the limits there were", async () => {
+      await devices.attach(await harness.createVolume("one"));
+      await devices.setLimits("one", { iops: 100 });
+      await expect(devices.setLimits("one", { readIops: 0 })).rejects.toMatchObject({ code: "invalid" });
+      expect(await harness.readLimits("one")).toEqual({ iops: 100 });
+    });
+
+    test("a group freezes until it is thawed, and no device twice", async () => {
+      for (const volumeId of ["one", "two"]) await devices.attach(await harness.createVolume(volumeId));
+      await devices.freeze(["one"], { deadlineMs: 60_000 });
+      await expect(devices.freeze(["two", "one"], { deadlineMs: 60_000 })).rejects.toMatchObject({ code: "frozen" });
+      expect(await devices.stats("two")).toMatchObject({ frozen: false });
+      expect(await devices.stats("one")).toMatchObject({ frozen: true });
+      await devices.thaw(["one"]);
+      await devices.freeze(["one", "two"], { deadlineMs: 60_000 });
+      await expect(devices.detach("two")).rejects.toMatchObject({ code: "frozen" });
+      await devices.thaw(["one", "two"]);
+      expect(await devices.stats("two")).toMatchObject({ frozen: false });
+    });
+
+    test("thaw says when the deadline was faster", async () => {
+      await devices.attach(await harness.createVolume("one"));
+      await devices.freeze(["one"], { deadlineMs: 200 });
+      await waitFor(async () => !(await devices.stats("one")).frozen, { timeoutMs: 10_000 });
+      await expect(devices.thaw(["one"])).rejects.toMatchObject({ code: "frozen" });
+    });
+
+    test("a volume without a device has nothing to resize, limit, freeze or count", async () => {
+      await devices.attach(await harness.createVolume("one"));
+      const refused = { code: "not_found", message: expect.stringContaining("none") };
+      await expect(devices.resize("none", 1n << 20n)).rejects.toMatchObject(refused);
+      await expect(devices.setLimits("none", {})).rejects.toMatchObject(refused);
+      await expect(devices.freeze(["one", "none"], { deadlineMs: 1_000 })).rejects.toMatchObject(refused);
+      await expect(devices.thaw(["none"])).rejects.toMatchObject(refused);
+      await expect(devices.stats("none")).rejects.toMatchObject(refused);
+      expect(await devices.stats("one")).toMatchObject({ frozen: false });
+    });
+
+    test("listeners hear of devices until they stop listening", async () => {
+      const events: BlockDeviceEvent[] = [];
+      const heard = (kind: string, volumeId: string) => () =>
+        events.some((event) => event.kind === kind && event.volumeId === volumeId);
+      const unsubscribe = devices.onEvent((event) => void events.push(event));
+      await harness.waitUntilListening(devices);
+      const { deviceId, sizeBytes } = await devices.attach(await harness.createVolume("one"));
+      await waitUntil(heard("attached", "one"));
+      expect(events).toEqual([{ kind: "attached", volumeId: "one", deviceId, sizeBytes }]);
+      unsubscribe();
+      await devices.attach(await harness.createVolume("two"));
+      await devices.detach("two");
+      expect(events).toHaveLength(1);
+    });
+
     test.each(["../etc", "A", "", "a".repeat(129)])("the volume id %j never meets a path", async (volumeId) => {
       const spec = await harness.createVolume("one");
       await expect(devices.attach({ ...spec, volumeId })).rejects.toMatchObject({ name: "BlockDeviceError" });
       await expect(devices.detach(volumeId)).rejects.toMatchObject({ name: "BlockDeviceError" });
       await expect(devices.find(volumeId)).rejects.toMatchObject({ name: "BlockDeviceError" });
+      await expect(devices.resize(volumeId, 512n)).rejects.toMatchObject({ name: "BlockDeviceError" });
+      await expect(devices.setLimits(volumeId, {})).rejects.toMatchObject({ name: "BlockDeviceError" });
+      await expect(devices.freeze([volumeId], { deadlineMs: 1 })).rejects.toMatchObject({ name: "BlockDeviceError" });
+      await expect(devices.stats(volumeId)).rejects.toMatchObject({ name: "BlockDeviceError" });
     });
   });
+}
+
+async function waitUntil(condition: () => boolean): Promise<void> {
+  if (await waitFor(async () => condition(), { timeoutMs: 10_000 })) return;
+  throw new Error("the condition did not come true within 10 s");
 }

@@ -4,9 +4,13 @@ import {
   type AdoptionReport,
   type BlockDevice,
   BlockDeviceError,
+  type BlockDeviceLimits,
+  type BlockDeviceListener,
   type BlockDeviceSpec,
+  type BlockDeviceStats,
   type BlockDevices,
 } from "../block-devices.js";
+import { EventHub } from "../event-hub.js";
 
 /**
  * Block devices without a kernel: each is an empty file with the name of a device node. Whether one is in use is the
@@ -20,6 +24,9 @@ export class FakeBlockDevices implements BlockDevices {
   isInUse: (device: BlockDevice) => boolean = () => false;
   /** When set, the next attach or detach fails with it. */
   failure: BlockDeviceError | undefined;
+  /** What `setLimits` said last, by volume. */
+  readonly limits = new Map<string, BlockDeviceLimits>();
+  readonly events = new EventHub();
   private readonly devices = new Map<string, BlockDevice>();
 
   constructor(private readonly directory: string) {}
@@ -57,6 +64,34 @@ export class FakeBlockDevices implements BlockDevices {
     return [...this.devices.values()];
   }
 
+  async resize(volumeId: string, sizeBytes: bigint): Promise<BlockDevice> {
+    this.enter("resize", volumeId);
+    const resized = { ...this.require(volumeId), sizeBytes };
+    this.devices.set(volumeId, resized);
+    return resized;
+  }
+
+  async setLimits(volumeId: string, limits: BlockDeviceLimits): Promise<void> {
+    this.enter("setLimits", volumeId);
+    this.limits.set(this.require(volumeId).volumeId, limits);
+  }
+
+  async freeze(volumeIds: readonly string[]): Promise<void> {
+    for (const volumeId of volumeIds) this.enter("freeze", this.require(volumeId).volumeId);
+  }
+
+  async thaw(volumeIds: readonly string[]): Promise<void> {
+    for (const volumeId of volumeIds) this.enter("thaw", this.require(volumeId).volumeId);
+  }
+
+  async stats(volumeId: string): Promise<BlockDeviceStats> {
+    throw new Error(`the test reads counters of ${volumeId}, which fake devices do not have`);
+  }
+
+  onEvent(listener: BlockDeviceListener): () => void {
+    return this.events.add(listener);
+  }
+
   async adopt(): Promise<AdoptionReport> {
     return { entries: [] };
   }
@@ -70,6 +105,12 @@ export class FakeBlockDevices implements BlockDevices {
     const device = this.devices.get(volumeId);
     if (device === undefined) throw new Error(`the test names volume ${volumeId}, which has no device`);
     this.devices.set(volumeId, { ...device, state });
+  }
+
+  private require(volumeId: string): BlockDevice {
+    const device = this.devices.get(volumeId);
+    if (device === undefined) throw new BlockDeviceError("not_found", `volume ${volumeId} has no device`);
+    return device;
   }
 
   private enter(verb: string, volumeId: string): void {

@@ -1,12 +1,13 @@
 import { mkdtemp, rm, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { NativeLimits } from "../../ublk/addon.js";
 import type { DeviceUser } from "../../ublk/device-users.js";
 import { FakeAddon } from "../../ublk/testing/fake-addon.js";
 import { deviceStates, FakeKernel } from "../../ublk/testing/fake-kernel.js";
 import { reader } from "../../ublk/testing/fake-machine.js";
 import { Ublk } from "../../ublk/ublk.js";
-import type { BlockDeviceSpec } from "../block-devices.js";
+import type { BlockDeviceLimits, BlockDeviceSpec } from "../block-devices.js";
 import { FileJournal, type Journal } from "../journal.js";
 import { UblkBlockDevices } from "../ublk-block-devices.js";
 
@@ -56,6 +57,15 @@ export class FakeNode {
     return path;
   }
 
+  /** What the journal says of a volume's limits, and the device was last given. */
+  async readLimits(volumeId: string): Promise<BlockDeviceLimits> {
+    const entry = await new FileJournal(this.journalFolder).read(volumeId);
+    const given = this.addon.limitsOf(entry?.deviceId ?? -1);
+    if (entry === undefined || given === undefined) throw new Error(`no device of volume ${volumeId} is served`);
+    expectSameLimits(given, entry.limits);
+    return entry.limits;
+  }
+
   async destroy(): Promise<void> {
     await rm(this.folder, { recursive: true, force: true });
   }
@@ -77,4 +87,12 @@ export class FakeNode {
 export function toSpec(volumeId: string, path: string, sizeBytes: number): BlockDeviceSpec {
   const geometry = { sizeBytes: BigInt(sizeBytes), logicalBlockSizeBytes: 512 };
   return { volumeId, image: { kind: "file", path }, ...geometry, readOnly: false, discard: false };
+}
+
+/** Native code has 0 where there is no limit. */
+function expectSameLimits(given: NativeLimits, expected: BlockDeviceLimits): void {
+  for (const [name, value] of Object.entries(given)) {
+    const wanted = expected[name as keyof BlockDeviceLimits] ?? (name === "burstMs" ? value : 0);
+    if (value !== wanted) throw new Error(`the device has ${name} ${value}; the journal says ${wanted}`);
+  }
 }

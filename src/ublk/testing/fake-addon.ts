@@ -131,6 +131,11 @@ export class FakeAddon implements Addon {
     return { ...idleStats, frozen: thawTimer !== undefined, latency };
   }
 
+  /** The limits that a device of this process has now. */
+  limitsOf(deviceId: number): NativeLimits | undefined {
+    return [...this.served.values()].find(({ info }) => info.deviceId === deviceId)?.spec.limits;
+  }
+
   /** Lets the native side of a device speak. */
   emit(deviceId: number, event: NativeEvent): void {
     for (const { info, emit } of this.served.values()) if (info.deviceId === deviceId) emit(event);

@@ -1,11 +1,13 @@
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, rm, truncate } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
-import type { BlockDevice, BlockDeviceSpec } from "../../../src/engine/block-devices.js";
+import type { BlockDevice, BlockDeviceLimits, BlockDeviceSpec } from "../../../src/engine/block-devices.js";
+import { FileJournal } from "../../../src/engine/journal.js";
 import { type BlockDevicesHarness, describeBlockDevices } from "../../../src/engine/testing/block-devices-contract.js";
 import { removeDevice } from "../../../src/ublk/index.js";
 import { EngineProcess } from "./support/engine-process.js";
 import { ImageDirectory } from "./support/image-directory.js";
+import { loadLibrary } from "./support/library.js";
 import { type MachineState, readMachineState, waitUntilNothingIsLeft } from "./support/machine-state.js";
 import { runCommand, tryCommand } from "./support/run-command.js";
 import { scale } from "./support/scale.js";
@@ -66,6 +68,11 @@ class Engines {
     return this.engine;
   }
 
+  /** What the next engine would give the device. */
+  async readLimits(volumeId: string): Promise<BlockDeviceLimits> {
+    return (await new FileJournal(join(this.folder, "devices")).read(volumeId))?.limits ?? {};
+  }
+
   async destroy(): Promise<void> {
     const left = await (await this.restart()).adopt();
     for (const { volumeId, action } of left.entries) if (action === "adopted") await this.engine.detach(volumeId);
@@ -75,12 +82,21 @@ class Engines {
   }
 }
 
+async function offersResize(): Promise<boolean> {
+  const { getFeatures } = await loadLibrary();
+  return (await getFeatures()).some(({ name }) => name === "UPDATE_SIZE");
+}
+
 async function createHarness(): Promise<BlockDevicesHarness> {
   const engines = await Engines.create();
   return {
     isRemote: false,
     devices: engines.current,
     createVolume,
+    resizeImage: ({ image }, bytes) => truncate(image.path, Number(bytes)),
+    canResize: await offersResize(),
+    readLimits: (volumeId) => engines.readLimits(volumeId),
+    waitUntilListening: async () => {},
     hold: mount,
     restartAfterKill: () => engines.restart(),
     restartAfterClose: () => engines.restart(),
@@ -149,7 +165,7 @@ describe("a used device", () => {
     const script = 'mount "$1" /mnt && touch "$2" && while [ -e "$2" ]; do sleep 0.05; done';
     const holder = runCommand("unshare", ["--mount", "bash", "-c", script, "holder", device.path, ready]);
     await runCommand("bash", ["-c", 'until [ -e "$1" ]; do sleep 0.05; done', "wait", ready]);
-    await expectInUse("exclusive open");
+    await expectInUse("mount /mnt");
     await rm(ready);
     await holder;
     await engines.current.detach("vol");

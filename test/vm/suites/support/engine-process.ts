@@ -4,9 +4,14 @@ import { join } from "node:path";
 import type {
   AdoptionReport,
   BlockDevice,
+  BlockDeviceEvent,
+  BlockDeviceLimits,
+  BlockDeviceListener,
   BlockDeviceSpec,
+  BlockDeviceStats,
   BlockDevices,
 } from "../../../../src/engine/block-devices.js";
+import { EventHub } from "../../../../src/engine/event-hub.js";
 import { repositoryPath } from "./repository.js";
 
 interface Answer {
@@ -21,20 +26,34 @@ const script = join(repositoryPath, "test/vm/suites/support/serve-engine.js");
 export class EngineProcess implements BlockDevices {
   private readonly child: ChildProcess;
   private readonly pending = new Map<number, (answer: Answer) => void>();
+  private readonly events = new EventHub();
   private lastId = 0;
 
   constructor(journalFolder: string) {
     // Advanced serialization carries bigints.
     this.child = fork(script, [journalFolder], { serialization: "advanced", execArgv: [] });
-    this.child.on("message", (answer: Answer) => this.pending.get(answer.id)?.(answer));
+    this.child.on("message", (message: Answer | { event: BlockDeviceEvent }) => {
+      if ("event" in message) this.events.emit(message.event);
+      else this.pending.get(message.id)?.(message);
+    });
   }
 
   attach = (spec: BlockDeviceSpec) => this.call<BlockDevice>("attach", spec);
   detach = (volumeId: string) => this.call<void>("detach", volumeId);
   find = (volumeId: string) => this.call<BlockDevice | undefined>("find", volumeId);
   list = () => this.call<BlockDevice[]>("list");
+  resize = (volumeId: string, sizeBytes: bigint) => this.call<BlockDevice>("resize", volumeId, sizeBytes);
+  setLimits = (volumeId: string, limits: BlockDeviceLimits) => this.call<void>("setLimits", volumeId, limits);
+  freeze = (volumeIds: readonly string[], options: { deadlineMs: number }) =>
+    this.call<void>("freeze", volumeIds, options);
+  thaw = (volumeIds: readonly string[]) => this.call<void>("thaw", volumeIds);
+  stats = (volumeId: string) => this.call<BlockDeviceStats>("stats", volumeId);
   adopt = () => this.call<AdoptionReport>("adopt");
   close = () => this.call<void>("close");
+
+  onEvent(listener: BlockDeviceListener): () => void {
+    return this.events.add(listener);
+  }
 
   /** Dies as in a crash. */
   async kill(): Promise<void> {

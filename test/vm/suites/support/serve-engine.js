@@ -10,6 +10,7 @@ const say = (level) => (fields, message) => process.stderr.write(`${level} ${mes
 const logger = { info: () => {}, warn: say("warn"), error: say("error") };
 const engine = new UblkBlockDevices({ ublk: loadUblk(), journal: new FileJournal(process.argv[2]), logger });
 
+engine.onEvent((event) => process.send({ event }));
 process.on("message", async ({ id, method, args }) => {
   try {
     process.send({ id, value: await engine[method](...args) });

@@ -1,0 +1,129 @@
+import type { ServerDuplexStream } from "@grpc/grpc-js";
+import { type AdoptionReport, BlockDeviceError } from "../engine/block-devices.js";
+import { toMessage } from "../errors.js";
+import type { HandOverRequest, HandOverResponse } from "../gen/engine/v1/engine.js";
+import type { Logger } from "../log.js";
+import { toStatus } from "../rpc/status.js";
+import { toErrorTrailer } from "./engine-errors.js";
+import { Mailbox } from "./mailbox.js";
+import { checkVolumeId } from "./request-checks.js";
+
+type HandOverCall = ServerDuplexStream<HandOverRequest, HandOverResponse>;
+
+/** What an engine does to hand its devices over. */
+export interface HandOverSource {
+  suspend(): Promise<string[]>;
+  release(volumeId: string): Promise<void>;
+  takeBack(): Promise<AdoptionReport>;
+}
+
+export interface HandOverGiverParts {
+  source: HandOverSource;
+  logger: Logger;
+  /** The new engine has every device: this one may end. */
+  onFinished: () => void;
+  /** How long the new engine may be silent. */
+  silenceMsMax?: number;
+}
+
+const defaultSilenceMsMax = 30_000;
+
+/** The old engine's side of a hand-over. docs/engine.md has the protocol and what happens when a side dies. */
+export class HandOverGiver {
+  private isBusy = false;
+
+  constructor(private readonly parts: HandOverGiverParts) {}
+
+  readonly handOver = (call: HandOverCall): void => {
+    void this.run(call);
+  };
+
+  private async run(call: HandOverCall): Promise<void> {
+    if (this.isBusy) return refuse(call, new BlockDeviceError("unavailable", "another hand-over is going on"));
+    this.isBusy = true;
+    const { source, logger, onFinished, silenceMsMax = defaultSilenceMsMax } = this.parts;
+    const session = new Session(call, source, silenceMsMax);
+    try {
+      await session.give();
+      logger.info("handed over");
+      onFinished();
+    } catch (error) {
+      logger.warn({ err: error }, `hand-over failed: ${toMessage(error)}`);
+      refuse(call, error);
+      await session.undo(logger);
+    } finally {
+      this.isBusy = false;
+    }
+  }
+}
+
+class Session {
+  private readonly inbox = new Mailbox<HandOverRequest>();
+  private isSuspended = false;
+
+  constructor(
+    private readonly call: HandOverCall,
+    private readonly source: HandOverSource,
+    private readonly silenceMsMax: number,
+  ) {
+    call.on("data", (request: HandOverRequest) => this.inbox.add(request));
+    for (const event of ["end", "cancelled", "error", "close"]) {
+      call.on(event, () => this.inbox.close(new BlockDeviceError("unavailable", "the new engine went away")));
+    }
+  }
+
+  /** Resolves once the new engine has everything. */
+  async give(): Promise<void> {
+    const left = new Set(await this.begin());
+    for (;;) {
+      const step = await this.next();
+      if (step.$case === "complete") return this.finish(left);
+      if (step.$case !== "release") throw outOfOrder(step.$case);
+      await this.release(checkVolumeId(step.value.volumeId), left);
+    }
+  }
+
+  /** Serves again whatever the new engine has let go of, or has died with. */
+  async undo(logger: Logger): Promise<void> {
+    if (!this.isSuspended) return;
+    const { entries } = await this.source.takeBack();
+    logger.info({ entries }, "took back what was handed over");
+  }
+
+  private async begin(): Promise<string[]> {
+    const step = await this.next();
+    if (step.$case !== "begin") throw outOfOrder(step.$case);
+    const volumeIds = await this.source.suspend();
+    this.isSuspended = true;
+    this.call.write({ step: { $case: "ready", value: { volumeIds } } });
+    return volumeIds;
+  }
+
+  private async release(volumeId: string, left: Set<string>): Promise<void> {
+    if (!left.has(volumeId)) throw new BlockDeviceError("invalid", `volume ${volumeId} is not mine to hand over`);
+    await this.source.release(volumeId);
+    left.delete(volumeId);
+    this.call.write({ step: { $case: "released", value: { volumeId } } });
+  }
+
+  private finish(left: Set<string>): void {
+    if (left.size > 0) throw new BlockDeviceError("invalid", `complete, while ${left.size} devices are still here`);
+    this.call.write({ step: { $case: "finished", value: {} } });
+    this.call.end();
+  }
+
+  private async next(): Promise<NonNullable<HandOverRequest["step"]>> {
+    const { step } = await this.inbox.next(this.silenceMsMax);
+    if (step === undefined) throw new BlockDeviceError("invalid", "a step that this version does not know");
+    return step;
+  }
+}
+
+function outOfOrder(name: string): BlockDeviceError {
+  return new BlockDeviceError("invalid", `the step ${name} is out of order`);
+}
+
+function refuse(call: HandOverCall, error: unknown): void {
+  if (call.cancelled || call.destroyed) return;
+  call.emit("error", { code: toStatus(error).code, details: toMessage(error), metadata: toErrorTrailer(error, false) });
+}

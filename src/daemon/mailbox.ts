@@ -1,0 +1,37 @@
+import { BlockDeviceError } from "../engine/block-devices.js";
+
+/** Gives what arrives on a stream to one reader, in order. */
+export class Mailbox<T> {
+  private readonly messages: T[] = [];
+  private failure: Error | undefined;
+  private notify: () => void = () => undefined;
+
+  add(message: T): void {
+    this.messages.push(message);
+    this.notify();
+  }
+
+  /** Nothing follows. The first reason counts. */
+  close(reason: Error): void {
+    this.failure ??= reason;
+    this.notify();
+  }
+
+  /** The next message, or the reason why there is none. */
+  async next(timeoutMs: number): Promise<T> {
+    if (this.messages.length === 0 && this.failure === undefined) await this.waitForNotice(timeoutMs);
+    const [message] = this.messages.splice(0, 1);
+    if (message !== undefined) return message;
+    throw this.failure ?? new BlockDeviceError("unavailable", `the other engine was silent for ${timeoutMs} ms`);
+  }
+
+  private waitForNotice(timeoutMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, timeoutMs);
+      this.notify = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+}

@@ -1,0 +1,90 @@
+import type { Ublk } from "../ublk/ublk.js";
+import { BlockDeviceError, type BlockDeviceLimits } from "./block-devices.js";
+import type { ServedDevice } from "./device-maker.js";
+import { identifyImage } from "./image-identity.js";
+import type { Journal } from "./journal.js";
+
+/** What can be changed about a device while it is used. Its callers see to it that one volume is changed once at a time. */
+export class DeviceTuning {
+  constructor(
+    private readonly ublk: Ublk,
+    private readonly journal: Journal,
+  ) {}
+
+  /** Returns whether the size has changed. The journal knows both sizes while the kernel may have either. */
+  async resize(served: ServedDevice, sizeBytes: bigint): Promise<boolean> {
+    const { entry, device } = served;
+    if (sizeBytes === entry.sizeBytes) return false;
+    this.assertResizable(served, sizeBytes);
+    await identifyImage(entry.image, sizeBytes);
+    await this.journal.write({ ...entry, resizingToBytes: sizeBytes });
+    try {
+      await device.resize(sizeBytes);
+    } catch (error) {
+      await this.journal.write(entry);
+      throw error;
+    }
+    served.entry = { ...entry, sizeBytes };
+    await this.journal.write(served.entry);
+    return true;
+  }
+
+  /** The device first, which checks them; limits that cannot be remembered are taken back. */
+  async setLimits(served: ServedDevice, limits: BlockDeviceLimits): Promise<void> {
+    const { entry, device } = served;
+    await device.setLimits(limits);
+    const next = { ...entry, limits };
+    try {
+      await this.journal.write(next);
+    } catch (error) {
+      await device.setLimits(entry.limits);
+      throw error;
+    }
+    served.entry = next;
+  }
+
+  async freeze(group: readonly ServedDevice[], deadlineMs: number): Promise<void> {
+    const frozen = group.filter(isFrozen);
+    if (frozen.length > 0) throw new BlockDeviceError("frozen", `${nameAll(frozen)} is frozen already: thaw it first`);
+    await this.ublk.freeze(
+      group.map(({ device }) => device),
+      { deadlineMs },
+    );
+  }
+
+  /** Thaws all of them, and complains afterwards. */
+  async thaw(group: readonly ServedDevice[]): Promise<void> {
+    const wasFrozen = await Promise.all(group.map(({ device }) => device.thaw()));
+    const early = group.filter((_, position) => !wasFrozen[position]);
+    if (early.length === 0) return;
+    throw new BlockDeviceError(
+      "frozen",
+      `${nameAll(early)} was not frozen any more: the deadline has passed, and what was done meanwhile may not hold together`,
+    );
+  }
+
+  private assertResizable({ entry, device }: ServedDevice, sizeBytes: bigint): void {
+    const { volumeId, sizeBytes: hasBytes } = entry;
+    if (sizeBytes < hasBytes) {
+      const reason = `${sizeBytes} bytes are fewer than the ${hasBytes} it has, and what lies behind would be lost`;
+      throw new BlockDeviceError("invalid", `volume ${volumeId} cannot be resized: ${reason}`);
+    }
+    if (sizeBytes % BigInt(entry.logicalBlockSizeBytes) !== 0n) {
+      const expected = `a multiple of the logical block of ${entry.logicalBlockSizeBytes} bytes`;
+      throw new BlockDeviceError("invalid", `volume ${volumeId} cannot have ${sizeBytes} bytes: expected ${expected}`);
+    }
+    if (device.features.includes("UPDATE_SIZE")) return;
+    const advice = "detach the volume and attach it with the new size";
+    const reason = `${device.path} was made without UPDATE_SIZE (first in kernel 6.16)`;
+    throw new BlockDeviceError("unsupported", `volume ${volumeId} cannot be resized in use: ${reason}: ${advice}`);
+  }
+}
+
+/** Whether the device holds its I/O back now. */
+export function isFrozen({ device }: ServedDevice): boolean {
+  return device.state === "open" && device.stats().frozen;
+}
+
+function nameAll(group: readonly ServedDevice[]): string {
+  return group.map(({ entry }) => `volume ${entry.volumeId}`).join(", ");
+}
