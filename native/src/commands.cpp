@@ -11,6 +11,10 @@ bool Commands::fetch(Tag& tag) {
   return queue_command(tag, abi::io_fetch_req, 0);
 }
 
+bool Commands::get_data(Tag& tag) {
+  return queue_command(tag, abi::io_need_get_data, 0);
+}
+
 bool Commands::commit(Tag& tag, int32_t result) {
   return queue_command(tag, abi::io_commit_and_fetch_req, result);
 }
@@ -29,7 +33,19 @@ bool Commands::queue_command(Tag& tag, uint32_t operation, int32_t result) {
   command.q_id = queue_id_;
   command.tag = tag.request.tag;
   command.result = result;
-  command.addr = reinterpret_cast<uint64_t>(tag.request.buffer);
+  switch (mode_) {
+    case DataMode::copy:
+    case DataMode::get_data:
+      command.addr = reinterpret_cast<uint64_t>(tag.request.buffer);
+      break;
+    case DataMode::auto_zero_copy:
+      sqe->addr =
+          abi::auto_buf_reg_to_sqe_addr({.index = tag.request.tag, .flags = abi::auto_buf_reg_fallback});
+      break;
+    case DataMode::user_copy:
+    case DataMode::zero_copy:
+      break;
+  }
   std::memcpy(reinterpret_cast<std::byte*>(sqe) + offsetof(io_uring_sqe, addr3), &command, sizeof(command));
   return true;
 }

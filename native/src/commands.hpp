@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "data_mode.hpp"
 #include "ring.hpp"
 #include "tag.hpp"
 
@@ -11,12 +12,14 @@ namespace ublk {
 // COMMIT commands. Knows nothing of what happens to a request in between.
 class Commands {
  public:
-  Commands(Ring& ring, uint16_t queue_id) : ring_(ring), queue_id_(queue_id) {}
+  Commands(Ring& ring, uint16_t queue_id, DataMode mode) : ring_(ring), queue_id_(queue_id), mode_(mode) {}
 
   // Hands the tag to the kernel for its first request.
   bool fetch(Tag& tag);
-  // Answers the tag's request and hands the tag to the kernel for the next one. Both: false when the ring is
-  // broken; the request then stays uncommitted, and a recoverable device issues it again.
+  // Has the kernel copy a WRITE's bytes to the tag's buffer before it gives the tag back.
+  bool get_data(Tag& tag);
+  // Answers the tag's request and hands the tag to the kernel for the next one. All three: false when the
+  // ring is broken; the request then stays uncommitted, and a recoverable device issues it again.
   bool commit(Tag& tag, int32_t result);
   // The kernel gave the tag back, with a request or for good.
   void came_back() { armed_count_--; }
@@ -29,6 +32,7 @@ class Commands {
 
   Ring& ring_;
   const uint16_t queue_id_;
+  const DataMode mode_;
   uint32_t armed_count_ = 0;
 };
 

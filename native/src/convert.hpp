@@ -36,6 +36,12 @@ inline TargetSpec to_target_spec(const Napi::Object& spec) {
   return result;
 }
 
+inline std::vector<uint32_t> to_cpus(const Napi::Array& array) {
+  std::vector<uint32_t> cpus;
+  for (uint32_t i = 0; i < array.Length(); i++) cpus.push_back(array.Get(i).As<Napi::Number>());
+  return cpus;
+}
+
 inline DeviceSpec to_device_spec(const Napi::Object& spec) {
   DeviceSpec result;
   result.target = to_target_spec(spec);
@@ -45,6 +51,7 @@ inline DeviceSpec to_device_spec(const Napi::Object& spec) {
   result.queue_depth = static_cast<uint16_t>(spec.Get("queueDepth").As<Napi::Number>().Uint32Value());
   result.max_io_bytes = spec.Get("maxIoBytes").As<Napi::Number>();
   result.features = to_uint64(spec.Get("features"));
+  result.cpus = to_cpus(spec.Get("cpus").As<Napi::Array>());
   result.owner_tag = to_uint64(spec.Get("ownerTag"));
   return result;
 }
@@ -67,6 +74,8 @@ inline Napi::Object from_device(Napi::Env env, const Device& device) {
   result.Set("maxIoBytes", Napi::Number::New(env, info.max_io_buf_bytes));
   result.Set("sizeBytes", from_uint64(env, device.geometry().size_bytes));
   result.Set("direct", Napi::Boolean::New(env, device.direct()));
+  result.Set("batch", Napi::Boolean::New(env, device.batch()));
+  result.Set("dataMode", Napi::String::New(env, name_of(device.data_mode())));
   return result;
 }
 

@@ -114,7 +114,12 @@ Status Device::open_target() {
   const TargetOps& ops = target_ops(spec_.target.kind);
   const int result = ops.open(spec_.target, target_, step);
   target_.ops = &ops;
-  return Status::of(result, "OPEN_TARGET");
+  if (result < 0) return {result, "OPEN_TARGET"};
+  // A device that was made in a zero-copy mode must not be recovered with a target that would leave in the
+  // pages of a READ whatever the kernel last had there.
+  const DataMode mode = to_data_mode(spec_.recover ? info_.flags : spec_.features);
+  const bool served = ops.transfers_in_ring || !has_pages_in_ring(mode);
+  return Status::of(served ? 0 : -EOPNOTSUPP, "OPEN_TARGET");
 }
 
 // udev opens a new node for a moment to set its owner, and the driver allows one open only.
@@ -135,6 +140,11 @@ Status Device::negotiate_params(Control& control) {
                .read_only = target_.read_only,
                .discard = target_.discard,
                .fua = target_.fua};
+  if (has_pages_in_ring(data_mode())) {
+    geometry_.memory_align_bytes = target_.limits.align_bytes;
+    geometry_.max_segment_bytes = target_.limits.max_segment_bytes;
+    geometry_.max_segments = target_.limits.max_segments;
+  }
   const abi::Params wanted = to_params(geometry_);
   const int set = set_params(control, info_.dev_id, wanted);
   if (set < 0) return {set, "SET_PARAMS"};
@@ -151,17 +161,26 @@ Status Device::start_queues(Control& control) {
     spec.queue_id = i;
     spec.depth = info_.queue_depth;
     spec.max_io_bytes = info_.max_io_buf_bytes;
+    spec.mode = data_mode();
     spec.char_fd = char_device_.get();
     spec.target = &target_;
-    spec.cpu_mask.resize(cpu_mask_bytes);
-    const int result = get_queue_affinity(control, info_.dev_id, i, spec.cpu_mask);
-    if (result < 0) return {result, "GET_QUEUE_AFFINITY"};
+    const Status status = choose_cpus(control, spec);
+    if (!status.ok()) return status;
     QueueEvents events = {.on_io_error = events_.on_io_error, .on_ended = [this] { on_queue_ended(); }};
     queues_.push_back(std::make_unique<Queue>(std::move(spec), std::move(events)));
     const Status started = queues_.back()->start();
     if (!started.ok()) return started;
   }
   return Status::success();
+}
+
+Status Device::choose_cpus(Control& control, QueueSpec& spec) const {
+  spec.cpu_mask.resize(cpu_mask_bytes);
+  spec.cpus_asked_for = !spec_.cpus.empty();
+  for (const uint32_t cpu : spec_.cpus) spec.cpu_mask[cpu / 8] |= std::byte{1} << (cpu % 8);
+  if (spec.cpus_asked_for) return Status::success();
+  return Status::of(get_queue_affinity(control, info_.dev_id, spec.queue_id, spec.cpu_mask),
+                    "GET_QUEUE_AFFINITY");
 }
 
 void Device::on_queue_ended() {

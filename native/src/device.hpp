@@ -22,8 +22,9 @@ struct DeviceSpec {
   uint16_t queue_count = 1;
   uint16_t queue_depth = 64;
   uint32_t max_io_bytes = 0;
-  uint64_t features = 0;   // abi::f_*, as wished; the driver grants what it knows
-  uint64_t owner_tag = 0;  // ublksrv_flags
+  uint64_t features = 0;       // abi::f_*, as wished; the driver grants what it knows
+  std::vector<uint32_t> cpus;  // of every queue's thread; empty: those of its hardware queue
+  uint64_t owner_tag = 0;      // ublksrv_flags
 };
 
 struct DeviceEvents {
@@ -60,6 +61,8 @@ class Device {
   const abi::DevInfo& info() const { return info_; }
   const Geometry& geometry() const { return geometry_; }
   bool direct() const { return target_.direct; }
+  DataMode data_mode() const { return to_data_mode(info_.flags); }
+  bool batch() const { return (info_.flags & abi::f_batch_io) != 0; }
   bool recoverable() const { return (info_.flags & abi::f_user_recovery) != 0; }
   DeviceCounters counters() const;
 
@@ -70,6 +73,7 @@ class Device {
   Status open_char_device();
   Status negotiate_params(Control& control);
   Status start_queues(Control& control);
+  Status choose_cpus(Control& control, QueueSpec& spec) const;
   Status begin_recovery(Control& control);
   int stop(Control& control, bool only_if_unused, const char*& step);
   Status check_growth(Control& control, uint64_t size_bytes);

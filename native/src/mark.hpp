@@ -9,6 +9,8 @@ namespace ublk {
 enum class Mark : uint32_t {
   command,    // a ublk command: the tag comes with a request, or is aborted
   target_io,  // I/O of the target
+  payload,    // the request's pages are in the ring's table, or it is time to try that again
+  release,    // they could not be taken out of it
   bell,       // another thread rang
 };
 

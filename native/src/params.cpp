@@ -37,6 +37,16 @@ abi::Params to_params(const Geometry& geometry) {
   params.discard.max_discard_sectors = geometry.discard ? max_zeroing_sectors : 0;
   params.discard.max_write_zeroes_sectors = max_zeroing_sectors;
   params.discard.max_discard_segments = 1;
+  if (geometry.memory_align_bytes != 0) {
+    params.types |= abi::param_type_dma_align;
+    params.dma.alignment = geometry.memory_align_bytes - 1;
+  }
+  if (geometry.max_segments != 0) {
+    params.types |= abi::param_type_segment;
+    params.seg.seg_boundary_mask = UINT32_MAX;
+    params.seg.max_segment_size = std::max(geometry.max_segment_bytes, abi::min_segment_size);
+    params.seg.max_segments = geometry.max_segments;
+  }
   return params;
 }
 
@@ -54,7 +64,9 @@ Geometry from_params(const abi::Params& params) {
 bool params_kept(const abi::Params& wanted, const abi::Params& kept) {
   return (kept.types & wanted.types) == wanted.types &&
          std::memcmp(&wanted.basic, &kept.basic, sizeof(wanted.basic)) == 0 &&
-         std::memcmp(&wanted.discard, &kept.discard, sizeof(wanted.discard)) == 0;
+         std::memcmp(&wanted.discard, &kept.discard, sizeof(wanted.discard)) == 0 &&
+         std::memcmp(&wanted.dma, &kept.dma, sizeof(wanted.dma)) == 0 &&
+         std::memcmp(&wanted.seg, &kept.seg, sizeof(wanted.seg)) == 0;
 }
 
 }  // namespace ublk

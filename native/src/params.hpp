@@ -14,6 +14,13 @@ struct Geometry {
   bool read_only = false;
   bool discard = false;
   bool fua = false;
+  // What the memory of a request must be a multiple of, where the target's file is given that very memory; 0
+  // where it is not.
+  uint32_t memory_align_bytes = 0;
+  // The largest piece of memory, and how many of them, that the disk below the file takes at once; 0:
+  // unknown.
+  uint32_t max_segment_bytes = 0;
+  uint16_t max_segments = 0;
 };
 
 abi::Params to_params(const Geometry& geometry);

@@ -17,8 +17,14 @@ namespace ublk {
 Queue::Queue(QueueSpec spec, QueueEvents events)
     : spec_(std::move(spec)),
       events_(std::move(events)),
-      commands_(ring_, spec_.queue_id),
-      target_queue_(ring_, target_slot, &bell_, this),
+      payload_(ring_, {.mode = spec_.mode,
+                       .char_fd = spec_.char_fd,
+                       .queue_id = spec_.queue_id,
+                       .depth = spec_.depth,
+                       .max_io_bytes = spec_.max_io_bytes,
+                       .target = spec_.target}),
+      commands_(ring_, spec_.queue_id, spec_.mode),
+      target_queue_(ring_, target_slot, payload_, &bell_, this),
       tags_(spec_.depth),
       waiting_(spec_.depth) {
   for (uint16_t i = 0; i < spec_.depth; i++) tags_[i].request.tag = i;
@@ -43,7 +49,7 @@ Status Queue::start() {
     ring_.reset();
     target_queue_.state.reset();
     descriptors_.reset();
-    buffers_.reset();
+    payload_.reset();
   });
   if (started < 0) return {started, "START_QUEUE"};
   return outcome.get();
@@ -62,10 +68,9 @@ Status Queue::prepare() {
   result = create_ring();
   if (result < 0) return {result, "CREATE_RING"};
   result = descriptors_.map(spec_.char_fd, spec_.queue_id, spec_.depth);
-  if (result == 0) result = buffers_.allocate(tags_, spec_.max_io_bytes);
+  if (result == 0) result = payload_.prepare(tags_.data());
   if (result == 0) result = open_target_queue();
   if (result < 0) return {result, "START_QUEUE"};
-  if (spec_.target->direct) buffers_.share_with(ring_, target_queue_);
   broken_ = !bell_.watch(ring_);
   fetch_all_tags();
   result = ring_.submit_and_wait(0);
@@ -75,11 +80,10 @@ Status Queue::prepare() {
 int Queue::pin_to_cpus() const {
   if (spec_.cpu_mask.empty()) return 0;
   const auto* mask = reinterpret_cast<const cpu_set_t*>(spec_.cpu_mask.data());
+  if (::sched_setaffinity(0, spec_.cpu_mask.size(), mask) == 0) return 0;
   // A container may not be allowed on the CPUs of this hardware queue; serving from elsewhere is slower, not
   // wrong.
-  if (::sched_setaffinity(0, spec_.cpu_mask.size(), mask) < 0 && errno != EINVAL && errno != EPERM)
-    return -errno;
-  return 0;
+  return !spec_.cpus_asked_for && (errno == EINVAL || errno == EPERM) ? 0 : -errno;
 }
 
 int Queue::create_ring() {
@@ -96,7 +100,7 @@ int Queue::create_ring() {
 int Queue::open_target_queue() {
   const TargetOps& ops = *spec_.target->ops;
   if (ops.open_queue == nullptr) return 0;
-  const QueueShape shape = {.queue_id = spec_.queue_id, .depth = spec_.depth, .buffers = buffers_.memory()};
+  const QueueShape shape = {.queue_id = spec_.queue_id, .depth = spec_.depth, .buffers = payload_.memory()};
   return ops.open_queue(*spec_.target, target_queue_, shape);
 }
 
@@ -145,6 +149,12 @@ void Queue::handle(const Completion& completion) {
       if (result != answer_later) finish(tag, result);
       break;
     }
+    case Mark::payload:
+      handle_payload(tag, completion.result);
+      break;
+    case Mark::release:
+      broken_ = true;
+      break;
     case Mark::bell:
       handle_bell();
       break;
@@ -153,13 +163,22 @@ void Queue::handle(const Completion& completion) {
 
 void Queue::handle_command(Tag& tag, int32_t result) {
   commands_.came_back();
-  if (result != abi::io_res_ok) {
+  if (result != abi::io_res_ok && result != abi::io_res_need_get_data) {
     tag.move(TagState::retired);
   } else if (draining_) {
     tag.move(TagState::held);
+  } else if (result == abi::io_res_need_get_data) {
+    tag.move(TagState::serving);
+    if (!commands_.get_data(tag)) broken_ = true;
   } else {
     begin(tag);
   }
+}
+
+void Queue::handle_payload(Tag& tag, int32_t result) {
+  const int64_t brought = payload_.brought(tag.request, result);
+  if (brought == 0) send_to_target(tag);
+  if (brought < 0) finish(tag, brought);
 }
 
 void Queue::handle_bell() {
@@ -174,7 +193,7 @@ void Queue::handle_bell() {
 void Queue::begin(Tag& tag) {
   descriptors_.read(tag.request);
   if (spec_.admission == nullptr) {
-    send_to_target(tag);
+    serve_request(tag);
     return;
   }
   tag.move(TagState::waiting);
@@ -189,13 +208,19 @@ void Queue::admit_waiting() {
     wait_ns_ = spec_.admission->wait_ns(tag.request);
     if (wait_ns_ != 0) return;
     waiting_.pop();
-    send_to_target(tag);
+    serve_request(tag);
   }
 }
 
-void Queue::send_to_target(Tag& tag) {
+void Queue::serve_request(Tag& tag) {
   tag.move(TagState::serving);
   set_serving_count(serving_count_ + 1);
+  const int64_t brought = payload_.bring(tag.request);
+  if (brought == 0) send_to_target(tag);
+  if (brought < 0) finish(tag, brought);
+}
+
+void Queue::send_to_target(Tag& tag) {
   const int64_t result = spec_.target->ops->queue_io(*spec_.target, target_queue_, tag.request);
   if (result != answer_later) finish(tag, result);
 }
@@ -211,6 +236,7 @@ void Queue::abandon(uint16_t tag) {
 
 void Queue::finish(Tag& tag, int64_t result) {
   set_serving_count(serving_count_ - 1);
+  result = payload_.hand_over(tag.request, result);
   count(tag.request, result);
   if (!commands_.commit(tag, static_cast<int32_t>(result))) broken_ = true;
 }

@@ -7,10 +7,11 @@
 
 #include "admission.hpp"
 #include "bell.hpp"
-#include "buffers.hpp"
 #include "commands.hpp"
 #include "counters.hpp"
+#include "data_mode.hpp"
 #include "descriptors.hpp"
+#include "payload.hpp"
 #include "ring.hpp"
 #include "status.hpp"
 #include "tag.hpp"
@@ -39,13 +40,15 @@ struct QueueSpec {
   uint16_t queue_id = 0;
   uint16_t depth = 0;
   uint32_t max_io_bytes = 0;
+  DataMode mode = DataMode::copy;
   int char_fd = -1;                 // /dev/ublkcN, which outlives the queue
   const Target* target = nullptr;   // outlives the queue
-  std::vector<std::byte> cpu_mask;  // from GET_QUEUE_AFFINITY; empty: do not pin
+  std::vector<std::byte> cpu_mask;  // for the thread; empty: do not pin
+  bool cpus_asked_for = false;      // by the user, and not only the kernel's proposal for this queue
   Admission* admission = nullptr;   // outlives the queue; null: every request goes to the target at once
 };
 
-// One hardware queue: one thread, one ring for ublk commands and target I/O alike, one buffer per tag.
+// One hardware queue: one thread, one ring for ublk commands and target I/O alike.
 class Queue : private TargetAnswers {
  public:
   Queue(QueueSpec spec, QueueEvents events);
@@ -84,7 +87,9 @@ class Queue : private TargetAnswers {
   // A request's life, in order.
   void begin(Tag& tag);
   void admit_waiting();
+  void serve_request(Tag& tag);
   void send_to_target(Tag& tag);
+  void handle_payload(Tag& tag, int32_t result);
   void answer(uint16_t tag, int64_t result) override;
   void abandon(uint16_t tag) override;
   void finish(Tag& tag, int64_t result);
@@ -95,8 +100,8 @@ class Queue : private TargetAnswers {
   const QueueEvents events_;
   Bell bell_;
   Descriptors descriptors_;
-  Buffers buffers_;
   Ring ring_;
+  Payload payload_;
   Commands commands_;
   TargetQueue target_queue_;
   std::vector<Tag> tags_;

@@ -45,9 +45,15 @@ int Ring::register_files(std::span<const int> fds) {
   return io_uring_register_files(&ring_, fds.data(), static_cast<unsigned>(fds.size()));
 }
 
-int Ring::register_buffer(std::span<std::byte> memory) {
+int Ring::register_empty_buffers(uint32_t count) {
+  return io_uring_register_buffers_sparse(&ring_, count);
+}
+
+int Ring::register_buffer(uint32_t index, std::span<std::byte> memory) {
   const iovec range = {.iov_base = memory.data(), .iov_len = memory.size()};
-  return io_uring_register_buffers(&ring_, &range, 1);
+  const __u64 no_tag = 0;
+  const int registered = io_uring_register_buffers_update_tag(&ring_, index, &range, &no_tag, 1);
+  return registered < 0 ? registered : 0;
 }
 
 void Ring::clear(io_uring_sqe* sqe) const {

@@ -40,9 +40,11 @@ class Ring {
   // reset().
   int register_files(std::span<const int> fds);
 
-  // The memory becomes buffer 0 for IORING_OP_READ_FIXED and WRITE_FIXED: its pages are pinned once, not for
-  // every request. It stays pinned until reset().
-  int register_buffer(std::span<std::byte> memory);
+  // A table of `count` places for buffers that IORING_OP_READ_FIXED and WRITE_FIXED name by index.
+  int register_empty_buffers(uint32_t count);
+  // The memory becomes the buffer of this index: its pages are pinned once, not for every request. It stays
+  // pinned until reset().
+  int register_buffer(uint32_t index, std::span<std::byte> memory);
 
   // A zeroed entry. Submits what is queued when the ring is full; null only when the kernel refuses that.
   io_uring_sqe* next_sqe();

@@ -41,12 +41,16 @@ constexpr bool tag_may_move(TagState from, TagState to) {
 struct Request {
   uint64_t offset_bytes = 0;
   uint64_t length_bytes = 0;
-  std::byte* buffer = nullptr;  // the tag's own memory, for the life of the queue
+  std::byte* buffer = nullptr;  // the bytes of a READ or WRITE; null where they are in the ring's table only
   uint64_t done_bytes = 0;      // for the target: how far a read or write that came back short has got
   uint32_t flags = 0;           // abi::io_f_*
   uint32_t dirty_bytes = 0;     // how much of the buffer a WRITE has filled since it was last all zeros
+  int32_t buffer_index =
+      -1;  // of the bytes in the ring's table, for READ_FIXED and WRITE_FIXED; -1: not there
+  uint16_t buffer_number = 0;  // which of the queue's buffers, where they are not one for each tag
   uint16_t tag = 0;
-  uint8_t operation = 0;  // abi::op_*
+  uint8_t operation = 0;       // abi::op_*
+  bool in_ring_by_us = false;  // the pages are registered, and not by the kernel itself
 };
 
 class Tag {

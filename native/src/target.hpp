@@ -7,6 +7,8 @@
 #include "bell.hpp"
 #include "mapping.hpp"
 #include "mark.hpp"
+#include "memory_limits.hpp"
+#include "payload.hpp"
 #include "ring.hpp"
 #include "tag.hpp"
 #include "unique_fd.hpp"
@@ -37,6 +39,8 @@ struct Target {
   bool read_only = false;
   bool discard = false;
   bool fua = false;  // a write with FUA is durable before it completes
+  // What the file below asks of memory that is transferred without a copy.
+  MemoryLimits limits;
 };
 
 // Takes the answers that a target gives outside `queue_io` and `complete_io`.
@@ -65,16 +69,20 @@ struct QueueShape {
 // What a queue offers to the target that serves its requests.
 class TargetQueue {
  public:
-  TargetQueue(Ring& ring, int file_slot, Bell* bell = nullptr, TargetAnswers* answers = nullptr)
-      : ring_(ring), file_slot_(file_slot), bell_(bell), answers_(answers) {}
+  TargetQueue(Ring& ring, int file_slot, Payload& payload, Bell* bell = nullptr,
+              TargetAnswers* answers = nullptr)
+      : ring_(ring), file_slot_(file_slot), payload_(payload), bell_(bell), answers_(answers) {}
 
   // An entry for I/O on the target's file whose completion comes back to `complete_io`. Null: the ring is
   // broken.
   io_uring_sqe* next_sqe() { return ring_.next_sqe(); }
   int file_slot() const { return file_slot_; }
-  // Whether the requests' buffers are the ring's buffer 0.
-  bool has_fixed_buffers() const { return has_fixed_buffers_; }
-  void use_fixed_buffers() { has_fixed_buffers_ = true; }
+  // Whether the bytes of a READ or WRITE can be had here, or only named by their index in the ring's table.
+  bool has_bytes() const { return payload_.has_bytes(); }
+  // Copy a WRITE's bytes to their place in memory, a READ's from there. 0, or -ENOSPC when the mapping behind
+  // `place` lost its pages.
+  int copy_to(const Request& request, std::byte* place) { return payload_.copy_to(request, place); }
+  int copy_from(const Request& request, const std::byte* place) { return payload_.copy_from(request, place); }
   // Call after io_uring_prep_*, which overwrites these fields.
   static void tie(io_uring_sqe* sqe, const Request& request) {
     sqe->flags |= IOSQE_FIXED_FILE;
@@ -99,9 +107,9 @@ class TargetQueue {
  private:
   Ring& ring_;
   int file_slot_;
+  Payload& payload_;
   Bell* bell_;
   TargetAnswers* answers_;
-  bool has_fixed_buffers_ = false;
   bool draining_ = false;
 };
 
@@ -128,6 +136,11 @@ struct TargetOps {
   int (*grow)(const TargetSpec& spec, Target& target, uint64_t size_bytes) = nullptr;
   // Makes durable what was written. May block; never on a queue's thread. Null: there is nothing to do.
   int (*sync)(const Target& target) = nullptr;
+  // The target moves bytes with TargetQueue::copy_to and copy_from alone and needs no buffer of the request
+  // where the data mode can do without.
+  bool copies_payload = false;
+  // The target can do its transfers in the ring, by `buffer_index`: the zero-copy modes can be used.
+  bool transfers_in_ring = false;
 };
 
 extern const TargetOps null_target;

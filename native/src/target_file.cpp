@@ -11,7 +11,9 @@
 #include <memory>
 
 #include "abi.hpp"
+#include "memory_limits.hpp"
 #include "target.hpp"
+#include "transfer.hpp"
 
 namespace ublk {
 
@@ -67,27 +69,12 @@ int open_file(const TargetSpec& spec, Target& target, const char*& step) {
   if (spec.direct) target.file = open_direct(spec, access);
   target.direct = target.file.valid();
   if (!target.direct) target.file = std::move(buffered);
+  target.limits = read_memory_limits(target.file.get());
   target.size_bytes = spec.size_bytes;
   target.read_only = spec.read_only;
   target.discard = spec.discard;
   target.fua = true;
   return 0;
-}
-
-// READ and WRITE, whole or what a short completion left over.
-int64_t queue_transfer(TargetQueue& queue, const Request& request) {
-  io_uring_sqe* sqe = queue.next_sqe();
-  if (sqe == nullptr) return -EIO;
-  const bool reads = request.operation == abi::op_read;
-  const bool fixed = queue.has_fixed_buffers();
-  const int operation = reads ? (fixed ? IORING_OP_READ_FIXED : IORING_OP_READ)
-                              : (fixed ? IORING_OP_WRITE_FIXED : IORING_OP_WRITE);
-  io_uring_prep_rw(operation, sqe, queue.file_slot(), request.buffer + request.done_bytes,
-                   static_cast<unsigned>(request.length_bytes - request.done_bytes),
-                   request.offset_bytes + request.done_bytes);
-  if (!reads && (request.flags & abi::io_f_fua) != 0) sqe->rw_flags = RWF_DSYNC;
-  TargetQueue::tie(sqe, request);
-  return answer_later;
 }
 
 int64_t queue_fallocate(TargetQueue& queue, const Request& request, int mode) {
@@ -135,13 +122,7 @@ int64_t complete_file_io(const Target& target, TargetQueue& queue, Request& requ
   // The kernel counts -EAGAIN as a failed request, so a retry is ours to do.
   if (result == -EAGAIN || result == -EINTR) return queue_file_io(target, queue, request);
   if (result < 0) return result;
-  const bool transfers = request.operation == abi::op_read || request.operation == abi::op_write;
-  if (!transfers) return 0;
-  // The image is shorter than the device: somebody cut it.
-  if (result == 0) return -EIO;
-  request.done_bytes += static_cast<uint64_t>(result);
-  if (request.done_bytes < request.length_bytes) return queue_transfer(queue, request);
-  return static_cast<int64_t>(request.length_bytes);
+  return is_transfer(request) ? complete_transfer(queue, request, result) : 0;
 }
 
 // The queues address the file by themselves; all there is to know is that it has the bytes.
@@ -166,6 +147,7 @@ const TargetOps file_target{
     .complete_io = complete_file_io,
     .grow = grow_file,
     .sync = sync_file,
+    .transfers_in_ring = true,
 };
 
 }  // namespace ublk

@@ -12,6 +12,7 @@
 #include "abi.hpp"
 #include "bus_guard.hpp"
 #include "target.hpp"
+#include "transfer.hpp"
 
 namespace ublk {
 
@@ -71,18 +72,22 @@ int64_t write_zeroes(const Target& target, const Request& request) {
   return guarded_zero(target.memory.data() + request.offset_bytes, request.length_bytes);
 }
 
-int64_t queue_memory_io(const Target& target, TargetQueue&, Request& request) {
+// One copy, straight into or out of the image: by the ring where the bytes are nowhere but in its table.
+int64_t transfer(const Target& target, TargetQueue& queue, const Request& request) {
+  if (!queue.has_bytes()) return queue_transfer(queue, request);
+  std::byte* place = target.memory.data() + request.offset_bytes;
+  const int result =
+      request.operation == abi::op_read ? queue.copy_from(request, place) : queue.copy_to(request, place);
+  return result < 0 ? result : static_cast<int64_t>(request.length_bytes);
+}
+
+int64_t queue_memory_io(const Target& target, TargetQueue& queue, Request& request) {
   const bool changes = request.operation != abi::op_read && request.operation != abi::op_flush;
   if (changes && target.read_only) return -EROFS;
-  std::byte* place = target.memory.data() + request.offset_bytes;
-  int result = 0;
   switch (request.operation) {
     case abi::op_read:
-      result = guarded_copy(request.buffer, place, request.length_bytes);
-      return result < 0 ? result : static_cast<int64_t>(request.length_bytes);
     case abi::op_write:
-      result = guarded_copy(place, request.buffer, request.length_bytes);
-      return result < 0 ? result : static_cast<int64_t>(request.length_bytes);
+      return transfer(target, queue, request);
     case abi::op_flush:
       return 0;
     case abi::op_discard:
@@ -94,8 +99,9 @@ int64_t queue_memory_io(const Target& target, TargetQueue&, Request& request) {
   }
 }
 
-int64_t complete_memory_io(const Target&, TargetQueue&, Request&, int32_t) {
-  return -EIO;
+int64_t complete_memory_io(const Target&, TargetQueue& queue, Request& request, int32_t result) {
+  if (result == -EAGAIN || result == -EINTR) return queue_transfer(queue, request);
+  return result < 0 ? result : complete_transfer(queue, request, result);
 }
 
 }  // namespace
@@ -105,6 +111,8 @@ const TargetOps memory_target{
     .open = open_memory,
     .queue_io = queue_memory_io,
     .complete_io = complete_memory_io,
+    .copies_payload = true,
+    .transfers_in_ring = true,
 };
 
 }  // namespace ublk

@@ -9,7 +9,7 @@
 
 namespace ublk {
 
-TargetRig::TargetRig(const TargetSpec& spec) : queue_(ring_, 0) {
+TargetRig::TargetRig(const TargetSpec& spec) : payload_(ring_, {}), queue_(ring_, 0, payload_) {
   target_.ops = &target_ops(spec.kind);
   open_result_ = target_.ops->open(spec, target_, step_);
   if (open_result_ < 0) return;

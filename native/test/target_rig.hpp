@@ -40,6 +40,7 @@ class TargetRig {
   Target target_;
   Mapping buffer_;
   Ring ring_;
+  Payload payload_;
   TargetQueue queue_;
   Request request_;
   const char* step_ = "";

@@ -1,4 +1,5 @@
 import { createRequire } from "node:module";
+import type { DataMode } from "./data-modes.js";
 
 /**
  * All that native code offers. Known inside the library, absent from its index. Every promise rejects with a
@@ -73,6 +74,8 @@ export interface NativeDeviceSpec {
   /** ublksrv_flags: opaque to the kernel, read back to recognise one's own devices. */
   ownerTag: bigint;
   limits: NativeLimits;
+  /** The CPUs of every queue's thread; empty: those of its hardware queue. */
+  cpus: readonly number[];
 }
 
 /** Ceilings of one device; 0 means none. `burstMs` of the rate may pass at once after an idle time. */
@@ -97,6 +100,9 @@ export interface NativeDevice {
   sizeBytes: bigint;
   /** Whether the file target really does O_DIRECT. */
   direct: boolean;
+  /** As the granted features say. */
+  dataMode: DataMode;
+  batch: boolean;
 }
 
 export interface NativeDeviceInfo {

@@ -1,3 +1,4 @@
+import { toCandidates } from "./data-modes.js";
 import { type EnvironmentReader, isPrivileged } from "./environment.js";
 import { UblkError } from "./errors.js";
 import { findTargetLimits, toWishes, type WishingOptions } from "./feature-wishes.js";
@@ -16,15 +17,14 @@ export async function negotiateFor(
   // What an ordinary process asks for is judged when it asks: the driver's EPERM says what is missing.
   const privileged = !options.unprivileged || (await isPrivileged(reader));
   const broken = findBrokenFeatures(kernel.findings);
-  const wishes = toWishes(options);
-  assertConsistent(wishes);
-  return negotiate(wishes, {
-    offered,
-    kernelRelease,
-    privileged,
-    broken,
-    targetCannot: findTargetLimits(options),
+  const facts = { offered, kernelRelease, privileged, broken };
+  const [best, ...others] = toCandidates(options.dataMode, options.target.kind).map((mode) => {
+    const wishes = toWishes(options, mode);
+    assertConsistent(wishes);
+    return negotiate(wishes, { ...facts, targetCannot: findTargetLimits(options, mode) });
   });
+  // When nothing can be had, the plainest mode is to blame for the least.
+  return [best, ...others].find((one) => one?.unmet.length === 0) ?? others.at(-1) ?? (best as Negotiation);
 }
 
 /** Throws when a requirement cannot be met, with every reason. */

@@ -1,4 +1,5 @@
 import type { Addon, NativeDevice } from "./addon.js";
+import type { DataMode } from "./data-modes.js";
 import { toBlockDevicePath } from "./device-info.js";
 import { type DeviceUser, describeUsers } from "./device-users.js";
 import type { EnvironmentReader } from "./environment.js";
@@ -52,6 +53,10 @@ export class UblkDevice {
   readonly maxIoBytes: number;
   /** Whether a file target really bypasses the page cache. */
   readonly direct: boolean;
+  /** How payload travels, as chosen when the device was made. */
+  readonly dataMode: DataMode;
+  /** Whether requests are fetched and committed in batches. */
+  readonly batch: boolean;
   /** Names of the features the kernel granted. */
   readonly features: readonly string[];
   /** Names of features that were asked for and not granted. */
@@ -75,6 +80,8 @@ export class UblkDevice {
     this.queueDepth = native.queueDepth;
     this.maxIoBytes = native.maxIoBytes;
     this.direct = native.direct;
+    this.dataMode = native.dataMode;
+    this.batch = native.batch;
     this.features = granted;
     this.lostFeatures = lost;
     this.featureReport = parts.featureReport;

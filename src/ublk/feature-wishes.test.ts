@@ -5,6 +5,8 @@ const plain: WishingOptions = {
   target: { kind: "null" },
   recoverable: false,
   unprivileged: false,
+  dataMode: "auto",
+  batch: "auto",
   features: { required: [], preferred: [], avoided: [] },
 };
 
@@ -30,6 +32,12 @@ test("named preferences come before the library's own", () => {
 test("bytes that go with the process rule recovery out", () => {
   expect([...findTargetLimits({ target: { kind: "memory" } }).keys()]).toEqual(["USER_RECOVERY"]);
   expect(findTargetLimits({ target: { kind: "memory", path: "/dev/shm/a" } }).size).toBe(0);
+});
+
+test("a target that does no I/O on the pages rules zero copy out", () => {
+  const limits = findTargetLimits({ target: { kind: "null" } }, "zero-copy");
+  expect(limits.get("SUPPORT_ZERO_COPY")).toContain("a null target cannot be served in the data mode zero-copy");
+  expect(findTargetLimits({ target: { kind: "file", path: "/image" } }, "auto-zero-copy").size).toBe(0);
 });
 
 const wrong: [unknown, string][] = [

@@ -1,4 +1,4 @@
-import { type DataMode, dataModes } from "./data-modes.js";
+import { type DataMode, dataModes, findModeLimits } from "./data-modes.js";
 import { UblkError } from "./errors.js";
 import { featureRules } from "./feature-rules.js";
 import { type FeatureName, isFeatureName } from "./features.js";
@@ -20,6 +20,8 @@ export interface WishingOptions {
   target: Target;
   recoverable: boolean;
   unprivileged: boolean;
+  dataMode: DataMode | "auto";
+  batch: "auto" | "on" | "off";
   features: FeatureWishes;
 }
 
@@ -31,6 +33,7 @@ export function toWishes(options: WishingOptions, dataMode: DataMode = "copy"): 
   const { recoverable, unprivileged, features } = options;
   const required: FeatureName[] = ["CMD_IOCTL_ENCODE", ...dataModes[dataMode].features];
   if (recoverable) required.push("USER_RECOVERY", "USER_RECOVERY_REISSUE");
+  if (options.batch === "on") required.push("BATCH_IO");
   if (unprivileged) required.push("UNPRIVILEGED_DEV");
   return {
     required: [...required, ...features.required],
@@ -40,9 +43,15 @@ export function toWishes(options: WishingOptions, dataMode: DataMode = "copy"): 
 }
 
 /** What the target rules out, with the reason. */
-export function findTargetLimits({ target }: Pick<WishingOptions, "target">): Map<string, string> {
-  if (target.kind !== "memory" || target.path !== undefined) return new Map();
-  return new Map([["USER_RECOVERY", "a memory device without a file loses its bytes with its process"]]);
+export function findTargetLimits(
+  { target }: Pick<WishingOptions, "target">,
+  dataMode: DataMode = "copy",
+): Map<string, string> {
+  const limits = new Map<string, string>(findModeLimits(dataMode, target.kind));
+  if (target.kind === "memory" && target.path === undefined) {
+    limits.set("USER_RECOVERY", "a memory device without a file loses its bytes with its process");
+  }
+  return limits;
 }
 
 /** Checks the names of a `features` option; the first thing wrong is an `invalid_option`. */

@@ -12,6 +12,7 @@ import type { DeviceOptions, DeviceParams, Target } from "./options.js";
 import type { RecoverOptions } from "./recover.js";
 import { loadUblk, type Ublk } from "./ublk.js";
 
+export type { DataMode } from "./data-modes.js";
 export { type FreezeOptions, UblkDevice, type UblkDeviceState } from "./device.js";
 export type { DeviceInfo, DeviceState } from "./device-info.js";
 export { UblkError, type UblkErrorCode } from "./errors.js";

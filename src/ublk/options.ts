@@ -1,4 +1,5 @@
 import type { NativeLimits } from "./addon.js";
+import { type DataMode, dataModeNames } from "./data-modes.js";
 import { UblkError, type UblkErrorCode } from "./errors.js";
 import { type FeatureOptions, validateFeatureOptions } from "./feature-wishes.js";
 import { type Limits, toNativeLimits } from "./limits.js";
@@ -44,6 +45,12 @@ export interface DeviceOptions {
   direct?: boolean;
   /** Serve without root; the device then has fewer abilities. Default false. docs/library.md has the conditions. */
   unprivileged?: boolean;
+  /** How payload travels. Default `auto`: the best for target and kernel, see `UblkDevice.dataMode`. */
+  dataMode?: DataMode | "auto";
+  /** Fetch and commit requests in batches (kernel 7.0). Default `auto`, which does it where it is known to win. */
+  batch?: "auto" | "on" | "off";
+  /** The CPUs that the queues' threads may use. Default: those of each hardware queue. */
+  cpus?: readonly number[];
   /** Features of the kernel by name, beside those that other options stand for. */
   features?: FeatureOptions;
   /** Make the device although this kernel is known to break. Default false. */
@@ -67,6 +74,9 @@ export interface NormalisedOptions {
   ownerTag: bigint;
   direct: boolean;
   unprivileged: boolean;
+  dataMode: DataMode | "auto";
+  batch: "auto" | "on" | "off";
+  cpus: readonly number[];
   features: FeatureWishes;
   allowBrokenKernel: boolean;
   limits: NativeLimits;
@@ -79,6 +89,8 @@ const maxQueueCount = 4096;
 const maxQueueDepth = 4096;
 /** The kernel addresses a request's bytes with 25 bits. */
 const maxMaxIoBytes = 32 * 1024 * 1024;
+/** As many as the engine's masks have bits. */
+const maxCpu = 8191;
 const maxDeviceId = 2 ** 20 - 1;
 /** Sector numbers are 64 bits wide, but loff_t of the image is signed. */
 const maxSizeBytes = 2n ** 63n - 1n;
@@ -95,6 +107,9 @@ const knownOptions = [
   "ownerTag",
   "direct",
   "unprivileged",
+  "dataMode",
+  "batch",
+  "cpus",
   "features",
   "allowBrokenKernel",
   "limits",
@@ -123,6 +138,9 @@ export function validateOptions(
     ownerTag: check.ownerTag(options.ownerTag ?? 0n),
     direct: check.flag("direct", options.direct ?? true),
     unprivileged: check.flag("unprivileged", options.unprivileged ?? false),
+    dataMode: check.oneOf("dataMode", options.dataMode ?? "auto", ["auto", ...dataModeNames]),
+    batch: check.oneOf("batch", options.batch ?? "auto", ["auto", "on", "off"]),
+    cpus: check.cpus(options.cpus ?? []),
     features: validateFeatureOptions(options.features, operation),
     allowBrokenKernel: check.flag("allowBrokenKernel", options.allowBrokenKernel ?? false),
     limits: toNativeLimits(options.limits ?? {}, operation),
@@ -217,6 +235,17 @@ class OptionChecker {
   flag(name: string, value: unknown): boolean {
     if (typeof value === "boolean") return value;
     this.fail(name, value, "true or false");
+  }
+
+  oneOf<T extends string>(name: string, value: unknown, allowed: readonly T[]): T {
+    const found = allowed.find((one) => one === value);
+    if (found !== undefined) return found;
+    this.fail(name, value, `one of ${allowed.join(", ")}`);
+  }
+
+  cpus(value: unknown): readonly number[] {
+    if (!Array.isArray(value)) this.fail("cpus", value, "an array of CPU numbers");
+    return value.map((cpu) => this.integer("cpus: the CPU", cpu, 0, maxCpu));
   }
 
   ownerTag(value: unknown): bigint {

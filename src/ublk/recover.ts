@@ -12,6 +12,8 @@ export interface RecoverOptions {
   direct?: boolean;
   /** As in `DeviceOptions`: limits are the server's, and a new one starts without. */
   limits?: Limits;
+  /** The CPUs that the queues' threads may use. Default: those of each hardware queue. */
+  cpus?: readonly number[];
   /** How long to wait for the old server to be gone. Default 30 s. */
   waitMs?: number;
 }

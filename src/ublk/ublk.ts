@@ -210,7 +210,7 @@ function subjectOf({ deviceId, target }: NormalisedOptions) {
 
 function toNativeSpec(options: NormalisedOptions): Omit<NativeDeviceSpec, "sizeBytes" | "features" | "recover"> {
   const { target, direct, deviceId, queueCount, queueDepth, maxIoBytes, logicalBlockSizeBytes } = options;
-  const { readOnly, discard, ownerTag, unprivileged, limits } = options;
+  const { readOnly, discard, ownerTag, unprivileged, limits, cpus } = options;
   const geometry = { queueCount, queueDepth, maxIoBytes, logicalBlockSizeBytes };
   return {
     ...geometry,
@@ -219,6 +219,7 @@ function toNativeSpec(options: NormalisedOptions): Omit<NativeDeviceSpec, "sizeB
     ownerTag,
     unprivileged,
     limits,
+    cpus,
     target: toNativeTarget(target, direct),
     deviceId: deviceId ?? -1,
   };
@@ -231,8 +232,8 @@ function toNativeTarget(target: Target, direct: boolean): NativeDeviceSpec["targ
 async function toRecoverySpec(info: DeviceInfo, target: Target, options: RecoverOptions): Promise<NativeDeviceSpec> {
   const { deviceId, sizeBytes, queueCount, queueDepth, maxIoBytes, logicalBlockSizeBytes, readOnly, ownerTag } = info;
   const geometry = { queueCount, queueDepth, maxIoBytes, logicalBlockSizeBytes, readOnly, ownerTag };
-  const { direct = true, limits = {} } = options;
-  const checked = validateOptions({ target, sizeBytes }, { ...geometry, direct, limits }, "recoverAndServe");
+  const { direct = true, limits = {}, cpus = [] } = options;
+  const checked = validateOptions({ target, sizeBytes }, { ...geometry, direct, limits, cpus }, "recoverAndServe");
   await resolveSize(checked, "recoverAndServe");
   return { ...toNativeSpec(checked), deviceId, sizeBytes, recover: true, features: info.featureMask };
 }

@@ -10,6 +10,8 @@ import type {
   NativeLimits,
   NativeStats,
 } from "../addon.js";
+import type { DataMode } from "../data-modes.js";
+import { type FeatureName, toMask } from "../features.js";
 import { deviceStates, type FakeKernel, toNativeFailure } from "./fake-kernel.js";
 
 interface Served {
@@ -40,6 +42,17 @@ const idleStats: Omit<NativeStats, "frozen" | "latency"> = {
   throttledNs: 0n,
 };
 
+function hasBit(features: bigint, name: FeatureName): boolean {
+  return (features & toMask(name)) !== 0n;
+}
+
+function toDataMode(features: bigint): DataMode {
+  if (hasBit(features, "AUTO_BUF_REG")) return "auto-zero-copy";
+  if (hasBit(features, "SUPPORT_ZERO_COPY")) return "zero-copy";
+  if (hasBit(features, "USER_COPY")) return "user-copy";
+  return hasBit(features, "NEED_GET_DATA") ? "get-data" : "copy";
+}
+
 /** The native side of one process over a {@link FakeKernel}, with the steps and errors of the real one. */
 export class FakeAddon implements Addon {
   /** The spec of every `openDevice` so far. */
@@ -60,7 +73,8 @@ export class FakeAddon implements Addon {
     const info = spec.recover ? this.recoverDevice(spec) : this.addDevice(spec);
     const handle = {} as DeviceHandle;
     this.served.set(handle, { info, spec, emit: onEvent });
-    return { ...info, handle, direct: spec.target.kind === "file" && spec.target.direct };
+    const direct = spec.target.kind === "file" && spec.target.direct;
+    return { ...info, handle, direct, dataMode: toDataMode(info.features), batch: hasBit(info.features, "BATCH_IO") };
   }
 
   async closeDevice(handle: DeviceHandle, how: NativeClose): Promise<void> {
