@@ -13,8 +13,8 @@ NODE_PREFIX := $(patsubst %/bin/node,%,$(realpath $(shell command -v node)))
 NODE_GYP_FLAGS := $(if $(wildcard $(NODE_PREFIX)/include/node/node_api.h),--nodedir=$(NODE_PREFIX),)
 NPX := node_modules/.bin
 PROTOS := $(wildcard proto/*/*.proto proto/*/*/*.proto)
-NATIVE_SOURCES := $(wildcard native/src/*)
-CXX_SOURCES = $(wildcard native/src/* $(foreach folder,native/test test/proof/*,$(folder)/*.cpp $(folder)/*.hpp))
+NATIVE_SOURCES := $(wildcard native/src/* native/tools/*)
+CXX_SOURCES = $(wildcard native/src/* $(foreach folder,native/test native/tools test/proof/*,$(folder)/*.cpp $(folder)/*.hpp))
 SOURCES := $(shell find src -name '*.ts' -not -path 'src/gen/*' 2>/dev/null)
 
 export npm_config_update_notifier := false
@@ -83,14 +83,14 @@ proto-sync: $(STAMPS)/npm ## renew proto/csi/csi.proto from the CSI specificatio
 # Every suite leaves its result file in $(RESULTS); test/report/count adds them up into the one closing line.
 SUITES := unit native-plain native-asan sanity-fakes-mount sanity-fakes-block tools vm-self-test
 TEST_KERNELS := uml 6.1 6.12 7.3
-VM_SUITES := $(foreach kernel,$(TEST_KERNELS),vm-$(kernel)-guest vm-$(kernel)-jest) \
+VM_SUITES := $(foreach kernel,$(TEST_KERNELS) udev-uml,vm-$(kernel)-guest vm-$(kernel)-jest) \
   $(foreach pool,disk scratch,vm-uml-sanity-real-$(pool)-mount vm-uml-sanity-real-$(pool)-block)
 
 .PHONY: test
 test: ## everything: lint, unit, native, csi-sanity, and the guest suites on uml, 6.1 (which has no ublk), 6.12 and 7.3
 	@rm -rf $(RESULTS) && mkdir -p $(RESULTS)
 	@status=0; \
-	for part in lint test-unit test-native test-sanity test-bed $(TEST_KERNELS:%=test-vm-on-%); do \
+	for part in lint test-unit test-native test-sanity test-bed $(TEST_KERNELS:%=test-vm-on-%) test-vm-udev-on-uml; do \
 	  $(MAKE) $$part || status=1; \
 	done; \
 	test/report/count $(RESULTS) $(SUITES) $(VM_SUITES) || status=1; \
@@ -132,6 +132,15 @@ test-vm-on-%: build
 	@test/vm/kernels/fetch $*
 	@scripts/install-tool csi-sanity
 	@test/vm/run-suites $*
+
+.PHONY: test-vm-udev
+test-vm-udev: test-vm-udev-on-$(KERNEL) ## the suites that need udev running in the guest: KERNEL=uml|6.12|6.18|7.3
+
+test-vm-udev-on-%: build
+	$(call say,Guest suites with udev on kernel $*)
+	@scripts/install-packages vm
+	@test/vm/kernels/fetch $*
+	@test/vm/run-suites $* --udev
 
 # Ratios to in-kernel devices mean nothing in User-Mode Linux, where a system call costs many times what it should.
 BENCH_KERNEL := $(KERNEL:uml=7.3)

@@ -193,7 +193,7 @@ Napi::Value read_device_info(const Napi::CallbackInfo& info) {
     if (status.ok())
       status = Status::of(get_device_info(environment.control, device_id, device), "GET_DEV_INFO");
     // A device that was added and never set up has no parameters yet; its size reads as zero.
-    if (status.ok() && get_params(environment.control, device_id, params) < 0) params = {};
+    if (status.ok() && get_params(environment.control, DeviceName(device), params) < 0) params = {};
     reply.settle(status, [device, geometry = from_params(params)](Napi::Env env) {
       return from_device_info(env, device, geometry);
     });

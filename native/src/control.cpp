@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 
 #include "fail_point.hpp"
@@ -15,6 +16,8 @@ namespace ublk {
 namespace {
 
 constexpr size_t payload_bytes_max = 1024;
+// Room for /dev/ublkcN and its NUL in front of a payload, which stays aligned.
+constexpr size_t path_bytes = 32;
 // START_DEV and END_USER_RECOVERY sleep interruptibly in the kernel; being interrupted is no verdict on the
 // device.
 constexpr int interrupted_retries_max = 16;
@@ -30,10 +33,11 @@ std::span<std::byte> bytes_of(T& value) {
   return {reinterpret_cast<std::byte*>(&value), sizeof(value)};
 }
 
-abi::CtrlCmd for_device(uint32_t device_id) {
+abi::CtrlCmd for_device(DeviceName device) {
   abi::CtrlCmd command = {};
-  command.dev_id = device_id;
+  command.dev_id = device.id;
   command.queue_id = abi::no_queue;
+  command.dev_path_len = device.unprivileged ? path_bytes : 0;
   return command;
 }
 
@@ -74,7 +78,23 @@ void ControlThread::run() {
 struct Control::Pending {
   uint32_t operation = 0;
   abi::CtrlCmd command = {};
-  alignas(8) std::array<std::byte, payload_bytes_max> payload = {};
+  alignas(8) std::array<std::byte, path_bytes + payload_bytes_max> memory = {};
+
+  // What follows the path, where there is one.
+  std::byte* payload() { return memory.data() + command.dev_path_len; }
+  void attach(std::span<const std::byte> bytes) {
+    const size_t length = command.dev_path_len + bytes.size();
+    if (length == 0) return;
+    if (command.dev_path_len != 0) write_path();
+    if (!bytes.empty()) std::memcpy(payload(), bytes.data(), bytes.size());
+    command.addr = reinterpret_cast<uint64_t>(memory.data());
+    command.len = static_cast<uint16_t>(length);
+  }
+
+ private:
+  void write_path() {
+    std::snprintf(reinterpret_cast<char*>(memory.data()), path_bytes, "/dev/ublkc%u", command.dev_id);
+  }
 };
 
 Control::Control() = default;
@@ -107,11 +127,7 @@ int Control::command(uint32_t operation, abi::CtrlCmd command, std::span<std::by
     auto pending = std::make_unique<Pending>();
     pending->operation = operation;
     pending->command = command;
-    if (!payload.empty()) {
-      std::memcpy(pending->payload.data(), payload.data(), payload.size());
-      pending->command.addr = reinterpret_cast<uint64_t>(pending->payload.data());
-      pending->command.len = static_cast<uint16_t>(payload.size());
-    }
+    pending->attach(payload);
     result = submit(*pending, serial);
     if (result < 0) return result;
     if (!wait_for(serial, deadline_ms, result)) {
@@ -119,7 +135,7 @@ int Control::command(uint32_t operation, abi::CtrlCmd command, std::span<std::by
       return result;
     }
     if (result >= 0 && !payload.empty()) {
-      std::memcpy(payload.data(), pending->payload.data(), payload.size());
+      std::memcpy(payload.data(), pending->payload(), payload.size());
     }
     reach(Moment::after, operation);
     if (result != -EINTR) return result;
@@ -173,63 +189,66 @@ int add_device(Control& control, abi::DevInfo& info) {
   return control.command(abi::cmd_add_dev, for_device(info.dev_id), bytes_of(info));
 }
 
+// Without the path an unprivileged device is -EINVAL; with it, GET_DEV_INFO2 alone answers for both kinds.
 int get_device_info(Control& control, uint32_t device_id, abi::DevInfo& info) {
-  return control.command(abi::cmd_get_dev_info, for_device(device_id), bytes_of(info));
+  const int result = control.command(abi::cmd_get_dev_info, for_device(device_id), bytes_of(info));
+  if (result != -EINVAL) return result;
+  return control.command(abi::cmd_get_dev_info2, for_device({device_id, true}), bytes_of(info));
 }
 
-int set_params(Control& control, uint32_t device_id, const abi::Params& params) {
+int set_params(Control& control, DeviceName device, const abi::Params& params) {
   abi::Params copy = params;
-  return control.command(abi::cmd_set_params, for_device(device_id), bytes_of(copy));
+  return control.command(abi::cmd_set_params, for_device(device), bytes_of(copy));
 }
 
-int get_params(Control& control, uint32_t device_id, abi::Params& params) {
+int get_params(Control& control, DeviceName device, abi::Params& params) {
   params.len = sizeof(params);
-  return control.command(abi::cmd_get_params, for_device(device_id), bytes_of(params));
+  return control.command(abi::cmd_get_params, for_device(device), bytes_of(params));
 }
 
-int get_queue_affinity(Control& control, uint32_t device_id, uint16_t queue_id,
+int get_queue_affinity(Control& control, DeviceName device, uint16_t queue_id,
                        std::span<std::byte> cpu_mask) {
-  abi::CtrlCmd command = for_device(device_id);
+  abi::CtrlCmd command = for_device(device);
   command.data[0] = queue_id;
   return control.command(abi::cmd_get_queue_affinity, command, cpu_mask);
 }
 
-int start_device(Control& control, uint32_t device_id, int server_pid) {
-  abi::CtrlCmd command = for_device(device_id);
+int start_device(Control& control, DeviceName device, int server_pid) {
+  abi::CtrlCmd command = for_device(device);
   command.data[0] = static_cast<uint64_t>(server_pid);
   return control.command(abi::cmd_start_dev, command);
 }
 
-int stop_device(Control& control, uint32_t device_id, uint32_t deadline_ms) {
-  return control.command(abi::cmd_stop_dev, for_device(device_id), {}, deadline_ms);
+int stop_device(Control& control, DeviceName device, uint32_t deadline_ms) {
+  return control.command(abi::cmd_stop_dev, for_device(device), {}, deadline_ms);
 }
 
-int try_stop_device(Control& control, uint32_t device_id, uint32_t deadline_ms) {
-  return control.command(abi::cmd_try_stop_dev, for_device(device_id), {}, deadline_ms);
+int try_stop_device(Control& control, DeviceName device, uint32_t deadline_ms) {
+  return control.command(abi::cmd_try_stop_dev, for_device(device), {}, deadline_ms);
 }
 
-int update_size(Control& control, uint32_t device_id, uint64_t size_bytes) {
-  abi::CtrlCmd command = for_device(device_id);
+int update_size(Control& control, DeviceName device, uint64_t size_bytes) {
+  abi::CtrlCmd command = for_device(device);
   command.data[0] = size_bytes >> 9;
   return control.command(abi::cmd_update_size, command);
 }
 
-int quiesce_device(Control& control, uint32_t device_id, uint32_t timeout_ms) {
-  abi::CtrlCmd command = for_device(device_id);
+int quiesce_device(Control& control, DeviceName device, uint32_t timeout_ms) {
+  abi::CtrlCmd command = for_device(device);
   command.data[0] = timeout_ms;
   return control.command(abi::cmd_quiesce_dev, command, {}, timeout_ms + default_deadline_ms);
 }
 
-int delete_device(Control& control, uint32_t device_id, uint32_t deadline_ms) {
-  return control.command(abi::cmd_del_dev, for_device(device_id), {}, deadline_ms);
+int delete_device(Control& control, DeviceName device, uint32_t deadline_ms) {
+  return control.command(abi::cmd_del_dev, for_device(device), {}, deadline_ms);
 }
 
-int start_user_recovery(Control& control, uint32_t device_id) {
-  return control.command(abi::cmd_start_user_recovery, for_device(device_id));
+int start_user_recovery(Control& control, DeviceName device) {
+  return control.command(abi::cmd_start_user_recovery, for_device(device));
 }
 
-int end_user_recovery(Control& control, uint32_t device_id, int server_pid) {
-  abi::CtrlCmd command = for_device(device_id);
+int end_user_recovery(Control& control, DeviceName device, int server_pid) {
+  abi::CtrlCmd command = for_device(device);
   command.data[0] = static_cast<uint64_t>(server_pid);
   return control.command(abi::cmd_end_user_recovery, command);
 }

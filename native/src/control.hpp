@@ -73,24 +73,36 @@ class Control {
   std::unordered_map<uint64_t, std::unique_ptr<Pending>> abandoned_;
 };
 
-// One function per command. All take the device number and give 0 or a negative errno.
+// A device as commands name it. The driver wants the path of an unprivileged device's node in front of every
+// payload, and checks with the node's mode whether the sender may do this; of other devices it does not.
+struct DeviceName {
+  uint32_t id = UINT32_MAX;
+  bool unprivileged = false;
+
+  DeviceName(uint32_t device_id, bool is_unprivileged = false)  // NOLINT: a number names a device
+      : id(device_id), unprivileged(is_unprivileged) {}
+  explicit DeviceName(const abi::DevInfo& info)
+      : DeviceName(info.dev_id, (info.flags & abi::f_unprivileged_dev) != 0) {}
+};
+
+// One function per command. All take the device's name and give 0 or a negative errno.
 int get_features(Control& control, uint64_t& features);
 int add_device(Control& control, abi::DevInfo& info);
+// Of any device, privileged or not.
 int get_device_info(Control& control, uint32_t device_id, abi::DevInfo& info);
-int set_params(Control& control, uint32_t device_id, const abi::Params& params);
-int get_params(Control& control, uint32_t device_id, abi::Params& params);
-int get_queue_affinity(Control& control, uint32_t device_id, uint16_t queue_id,
-                       std::span<std::byte> cpu_mask);
-int start_device(Control& control, uint32_t device_id, int server_pid);
-int stop_device(Control& control, uint32_t device_id, uint32_t deadline_ms);
+int set_params(Control& control, DeviceName device, const abi::Params& params);
+int get_params(Control& control, DeviceName device, abi::Params& params);
+int get_queue_affinity(Control& control, DeviceName device, uint16_t queue_id, std::span<std::byte> cpu_mask);
+int start_device(Control& control, DeviceName device, int server_pid);
+int stop_device(Control& control, DeviceName device, uint32_t deadline_ms);
 // Stops the device unless somebody has it open: -EBUSY then, and nothing has changed.
-int try_stop_device(Control& control, uint32_t device_id, uint32_t deadline_ms);
-int delete_device(Control& control, uint32_t device_id, uint32_t deadline_ms);
-int update_size(Control& control, uint32_t device_id, uint64_t size_bytes);
+int try_stop_device(Control& control, DeviceName device, uint32_t deadline_ms);
+int delete_device(Control& control, DeviceName device, uint32_t deadline_ms);
+int update_size(Control& control, DeviceName device, uint64_t size_bytes);
 // Gives every idle tag back with ABORT and keeps new requests in the kernel. -EBUSY when a queue had no idle
 // tag within `timeout_ms`; the device then takes no requests all the same, until its server has gone.
-int quiesce_device(Control& control, uint32_t device_id, uint32_t timeout_ms);
-int start_user_recovery(Control& control, uint32_t device_id);
-int end_user_recovery(Control& control, uint32_t device_id, int server_pid);
+int quiesce_device(Control& control, DeviceName device, uint32_t timeout_ms);
+int start_user_recovery(Control& control, DeviceName device);
+int end_user_recovery(Control& control, DeviceName device, int server_pid);
 
 }  // namespace ublk

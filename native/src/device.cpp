@@ -46,7 +46,7 @@ Status Device::open(Control& control) {
   if (status.ok()) return status;
   const bool added = !spec_.recover && info_.dev_id != UINT32_MAX && info_.nr_hw_queues != 0;
   release();
-  if (added) delete_device(control, info_.dev_id, delete_deadline_ms);
+  if (added) delete_device(control, name(), delete_deadline_ms);
   return status;
 }
 
@@ -76,7 +76,7 @@ Status Device::add(Control& control) {
   status = open_char_device();
   if (status.ok()) status = negotiate_params(control);
   if (status.ok()) status = start_queues(control);
-  if (status.ok()) status = Status::of(start_device(control, info_.dev_id, ::getpid()), "START_DEV");
+  if (status.ok()) status = Status::of(start_device(control, name(), ::getpid()), "START_DEV");
   return status;
 }
 
@@ -87,7 +87,7 @@ Status Device::recover(Control& control) {
       Status::of(get_device_info(control, static_cast<uint32_t>(spec_.device_id), info_), "GET_DEV_INFO");
   if (!status.ok()) return status;
   abi::Params params = {};
-  status = Status::of(get_params(control, info_.dev_id, params), "GET_PARAMS");
+  status = Status::of(get_params(control, name(), params), "GET_PARAMS");
   if (!status.ok()) return status;
   geometry_ = from_params(params);
   spec_.target.size_bytes = geometry_.size_bytes;
@@ -98,14 +98,13 @@ Status Device::recover(Control& control) {
   if (status.ok()) status = begin_recovery(control);
   if (status.ok()) status = open_char_device();
   if (status.ok()) status = start_queues(control);
-  if (status.ok())
-    status = Status::of(end_user_recovery(control, info_.dev_id, ::getpid()), "END_USER_RECOVERY");
+  if (status.ok()) status = Status::of(end_user_recovery(control, name(), ::getpid()), "END_USER_RECOVERY");
   return status;
 }
 
 Status Device::begin_recovery(Control& control) {
   const int result = retry_while([](int error) { return error == -EBUSY; }, recovery_deadline_ms,
-                                 [&] { return start_user_recovery(control, info_.dev_id); });
+                                 [&] { return start_user_recovery(control, name()); });
   return Status::of(result, "START_USER_RECOVERY");
 }
 
@@ -146,10 +145,10 @@ Status Device::negotiate_params(Control& control) {
     geometry_.max_segments = target_.limits.max_segments;
   }
   const abi::Params wanted = to_params(geometry_);
-  const int set = set_params(control, info_.dev_id, wanted);
+  const int set = set_params(control, name(), wanted);
   if (set < 0) return {set, "SET_PARAMS"};
   abi::Params kept = {};
-  const int got = get_params(control, info_.dev_id, kept);
+  const int got = get_params(control, name(), kept);
   if (got < 0) return {got, "GET_PARAMS"};
   return Status::of(params_kept(wanted, kept) ? 0 : -EPROTO, "GET_PARAMS");
 }
@@ -179,8 +178,7 @@ Status Device::choose_cpus(Control& control, QueueSpec& spec) const {
   spec.cpus_asked_for = !spec_.cpus.empty();
   for (const uint32_t cpu : spec_.cpus) spec.cpu_mask[cpu / 8] |= std::byte{1} << (cpu % 8);
   if (spec.cpus_asked_for) return Status::success();
-  return Status::of(get_queue_affinity(control, info_.dev_id, spec.queue_id, spec.cpu_mask),
-                    "GET_QUEUE_AFFINITY");
+  return Status::of(get_queue_affinity(control, name(), spec.queue_id, spec.cpu_mask), "GET_QUEUE_AFFINITY");
 }
 
 void Device::on_queue_ended() {
@@ -205,17 +203,17 @@ Status Device::remove(Control& control, bool only_if_unused) {
     return {stopped, step};
   }
   release();
-  const int deleted = delete_device(control, info_.dev_id, delete_deadline_ms);
+  const int deleted = delete_device(control, name(), delete_deadline_ms);
   return deleted == -ENODEV ? Status::success() : Status::of(deleted, "DEL_DEV");
 }
 
 int Device::stop(Control& control, bool only_if_unused, const char*& step) {
   step = only_if_unused ? "TRY_STOP_DEV" : "STOP_DEV";
-  if (!only_if_unused) return stop_device(control, info_.dev_id, stop_deadline_ms);
+  if (!only_if_unused) return stop_device(control, name(), stop_deadline_ms);
   if ((info_.flags & abi::f_safe_stop_dev) == 0) return -EOPNOTSUPP;
   // udev and blkid have a device open for a moment whenever its last writer closes it.
   return retry_while([](int error) { return error == -EBUSY; }, brief_open_ms,
-                     [&] { return try_stop_device(control, info_.dev_id, stop_deadline_ms); });
+                     [&] { return try_stop_device(control, name(), stop_deadline_ms); });
 }
 
 void Device::release() {
@@ -248,9 +246,13 @@ DeviceCounters Device::counters() const {
 Status remove_foreign_device(Control& control, uint32_t device_id) {
   Status status = control.open();
   if (!status.ok()) return status;
-  status = Status::of(stop_device(control, device_id, stop_deadline_ms), "STOP_DEV");
+  abi::DevInfo info = {};
+  status = Status::of(get_device_info(control, device_id, info), "GET_DEV_INFO");
   if (!status.ok()) return status;
-  return Status::of(delete_device(control, device_id, delete_deadline_ms), "DEL_DEV");
+  const DeviceName device(info);
+  status = Status::of(stop_device(control, device, stop_deadline_ms), "STOP_DEV");
+  if (!status.ok()) return status;
+  return Status::of(delete_device(control, device, delete_deadline_ms), "DEL_DEV");
 }
 
 }  // namespace ublk

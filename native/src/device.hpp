@@ -71,6 +71,7 @@ class Device {
   Status recover(Control& control);
   Status open_target();
   Status open_char_device();
+  DeviceName name() const { return DeviceName(info_); }
   Status negotiate_params(Control& control);
   Status start_queues(Control& control);
   Status choose_cpus(Control& control, QueueSpec& spec) const;

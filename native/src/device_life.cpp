@@ -12,7 +12,7 @@ namespace ublk {
 Status Device::quiesce(Control& control, uint32_t timeout_ms) {
   if ((info_.flags & abi::f_quiesce) == 0 || !recoverable()) return {-EOPNOTSUPP, "QUIESCE_DEV"};
   closing_ = true;
-  const int result = quiesce_device(control, info_.dev_id, timeout_ms);
+  const int result = quiesce_device(control, name(), timeout_ms);
   if (result == -ENODEV || result == -EOPNOTSUPP || result == -EPERM) {
     closing_ = false;
     return {result, "QUIESCE_DEV"};
@@ -31,7 +31,7 @@ Status Device::resize(Control& control, uint64_t size_bytes) {
   if (!status.ok()) return status;
   status = Status::of(grow_target(size_bytes), "GROW_TARGET");
   if (!status.ok()) return status;
-  status = Status::of(update_size(control, info_.dev_id, size_bytes), "UPDATE_SIZE");
+  status = Status::of(update_size(control, name(), size_bytes), "UPDATE_SIZE");
   if (!status.ok()) return status;
   const int64_t shown_bytes = read_shown_size(control, info_.dev_id);
   if (shown_bytes < 0) return {static_cast<int>(shown_bytes), "UPDATE_SIZE"};

@@ -55,6 +55,34 @@ TEST_F(Controls, FillInTheLengthWhenTheyAskForParams) {
   EXPECT_EQ(kept.basic.dev_sectors, 77u);
 }
 
+TEST_F(Controls, NameTheNodeOfAnUnprivilegedDeviceInEveryCommand) {
+  abi::DevInfo info = {
+      .nr_hw_queues = 1, .queue_depth = 1, .dev_id = UINT32_MAX, .flags = abi::f_unprivileged_dev};
+  ASSERT_EQ(add_device(control_, info), 0);
+  const DeviceName name(info);
+  abi::Params wanted = {.len = sizeof(abi::Params), .types = abi::param_type_basic};
+  wanted.basic.dev_sectors = 77;
+  EXPECT_EQ(set_params(control_, name, wanted), 0);
+  abi::Params kept = {};
+  EXPECT_EQ(get_params(control_, name, kept), 0);
+  EXPECT_EQ(kept.basic.dev_sectors, 77u) << "the payload lies behind the path, on the way in and out";
+  std::vector<std::byte> cpus(1024);
+  EXPECT_EQ(get_queue_affinity(control_, name, 0, cpus), 0);
+  EXPECT_EQ(stop_device(control_, name, 1000), 0);
+  EXPECT_EQ(delete_device(control_, name, 1000), 0);
+  EXPECT_FALSE(kernel_.has_device());
+}
+
+TEST_F(Controls, FindOutThatADeviceIsUnprivileged) {
+  abi::DevInfo info = {
+      .nr_hw_queues = 1, .queue_depth = 1, .dev_id = UINT32_MAX, .flags = abi::f_unprivileged_dev};
+  ASSERT_EQ(add_device(control_, info), 0);
+  abi::DevInfo read_back = {};
+  EXPECT_EQ(get_device_info(control_, id, read_back), 0);
+  EXPECT_TRUE(DeviceName(read_back).unprivileged);
+  EXPECT_EQ(kernel_.log(), (Log{"ADD_DEV", "GET_DEV_INFO", "GET_DEV_INFO2"}));
+}
+
 TEST_F(Controls, PassErrorsOn) {
   EXPECT_EQ(stop_device(control_, id, 1000), -ENODEV);
   kernel_.refuse(abi::cmd_get_features, -EPERM);

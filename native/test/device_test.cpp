@@ -310,7 +310,7 @@ TEST_F(Recovery, OfAMissingImageTouchesNothing) {
 TEST_F(Recovery, OfAForeignDeviceCanBeItsRemoval) {
   leave_behind();
   EXPECT_TRUE(remove_foreign_device(control_, FakeControl::device_id).ok());
-  EXPECT_EQ(news(), (Log{"STOP_DEV", "DEL_DEV"}));
+  EXPECT_EQ(news(), (Log{"GET_DEV_INFO", "STOP_DEV", "DEL_DEV"}));
   EXPECT_EQ(remove_foreign_device(control_, FakeControl::device_id).error, -ENODEV);
 }
 

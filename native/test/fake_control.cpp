@@ -20,6 +20,7 @@ static std::atomic<FakeControl*> active_control = nullptr;
 static const std::map<uint32_t, std::string> command_names = {
     {abi::cmd_get_queue_affinity, "GET_QUEUE_AFFINITY"},
     {abi::cmd_get_dev_info, "GET_DEV_INFO"},
+    {abi::cmd_get_dev_info2, "GET_DEV_INFO2"},
     {abi::cmd_add_dev, "ADD_DEV"},
     {abi::cmd_del_dev, "DEL_DEV"},
     {abi::cmd_start_dev, "START_DEV"},
@@ -179,8 +180,20 @@ int FakeControl::act(uint32_t operation, const abi::CtrlCmd& command) {
     case abi::cmd_add_dev:
       return add(command);
     default:
-      return has_device_ && command.dev_id == device_id ? act_on_device(operation, command) : -ENODEV;
+      return has_device_ && command.dev_id == device_id ? check_path(operation, command) : -ENODEV;
   }
+}
+
+// As the driver: the path stands before the payload of an unprivileged device's commands, and of no other's.
+int FakeControl::check_path(uint32_t operation, abi::CtrlCmd command) {
+  const bool unprivileged = (info_.flags & abi::f_unprivileged_dev) != 0;
+  if (!unprivileged && operation != abi::cmd_get_dev_info2) return act_on_device(operation, command);
+  if (command.dev_path_len == 0 || command.len < command.dev_path_len) return -EINVAL;
+  const std::string path(reinterpret_cast<const char*>(command.addr));
+  if (path != "/dev/ublkc" + std::to_string(device_id)) return -ENOENT;
+  command.addr += command.dev_path_len;
+  command.len = static_cast<uint16_t>(command.len - command.dev_path_len);
+  return act_on_device(operation, command);
 }
 
 int FakeControl::add(const abi::CtrlCmd& command) {
@@ -197,6 +210,7 @@ int FakeControl::add(const abi::CtrlCmd& command) {
 int FakeControl::act_on_device(uint32_t operation, const abi::CtrlCmd& command) {
   switch (operation) {
     case abi::cmd_get_dev_info:
+    case abi::cmd_get_dev_info2:
       return copy_out(command, info_);
     case abi::cmd_set_params:
       params_ = copied_in<abi::Params>(command);

@@ -50,6 +50,7 @@ class FakeControl {
  private:
   int answer(uint32_t operation, const abi::CtrlCmd& command);
   int act(uint32_t operation, const abi::CtrlCmd& command);
+  int check_path(uint32_t operation, abi::CtrlCmd command);
   int act_on_device(uint32_t operation, const abi::CtrlCmd& command);
   int add(const abi::CtrlCmd& command);
   int start();

@@ -126,6 +126,7 @@ function explainLife({ step, errnoName, imagePath }: Failure): Explanation | und
 
 function explainKernelAnswer(failure: Failure): Explanation | undefined {
   const { step, errnoName, environment, deviceId } = failure;
+  if (step === "OPEN_CHAR" && errnoName === "EACCES") return missingNode("the device's node /dev/ublkcN");
   switch (errnoName) {
     case "ETIMEDOUT":
       return {
@@ -173,7 +174,19 @@ function missingRights(what: string, { isRoot }: Environment): Explanation {
     reason: `this process may not ${what}`,
     hint: isRoot
       ? "in a container, make it privileged (CAP_SYS_ADMIN and the host's /dev)"
-      : "run it as root or with CAP_SYS_ADMIN",
+      : `run it as root or with CAP_SYS_ADMIN, or create devices with unprivileged: true and ${installRules}`,
+  };
+}
+
+/** What an ordinary user needs of the machine. */
+const installRules = "install deploy/udev/59-ublk.rules (docs/library.md has the steps)";
+
+/** An unprivileged device whose node udev has not given to its maker. */
+export function missingNode(path: string): Explanation {
+  return {
+    code: "permission_denied",
+    reason: `${path} was not given to the user of this process`,
+    hint: `check that udev runs, and ${installRules}`,
   };
 }
 

@@ -11,6 +11,8 @@ export interface EnvironmentReader {
   /** The text of a file, or undefined when it cannot be read. */
   readText(path: string): Promise<string | undefined>;
   exists(path: string): Promise<boolean>;
+  /** Whether this process may open the file for reading and writing, as far as its mode says. */
+  mayOpen(path: string): Promise<boolean>;
   userId(): number;
 }
 
@@ -37,11 +39,8 @@ export const machineReader: EnvironmentReader = {
   kernelRelease: release,
   kernelVersion: version,
   readText: (path) => readFile(path, "utf8").catch(() => undefined),
-  exists: (path) =>
-    access(path, constants.F_OK).then(
-      () => true,
-      () => false,
-    ),
+  exists: (path) => isAccessible(path, constants.F_OK),
+  mayOpen: (path) => isAccessible(path, constants.R_OK | constants.W_OK),
   userId: () => getuid?.() ?? 0,
 };
 
@@ -56,6 +55,13 @@ export async function probeEnvironment(reader: EnvironmentReader): Promise<Envir
     isRoot: reader.userId() === 0,
     maxDevices: toNumber(await reader.readText("/sys/module/ublk_drv/parameters/ublks_max")),
   };
+}
+
+function isAccessible(path: string, mode: number): Promise<boolean> {
+  return access(path, mode).then(
+    () => true,
+    () => false,
+  );
 }
 
 /** Whether this process has CAP_SYS_ADMIN, which root may lack in a container and another user may have. */

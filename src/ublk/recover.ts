@@ -3,6 +3,7 @@ import { type DeviceInfo, toDeviceInfo } from "./device-info.js";
 import { findErrno, toErrnoName } from "./errno.js";
 import { UblkError } from "./errors.js";
 import type { Limits } from "./limits.js";
+import { retryUntil } from "./retry.js";
 
 /** How to take back a device. */
 export interface RecoverOptions {
@@ -19,8 +20,6 @@ export interface RecoverOptions {
 }
 
 export const defaultRecoverWaitMs = 30_000;
-const firstPauseMs = 5;
-const longestPauseMs = 200;
 const operation = "recoverAndServe";
 
 /**
@@ -58,16 +57,6 @@ export async function openWhenFree(
       return undefined;
     }
   });
-}
-
-async function retryUntil<T>(waitMs: number, attempt: (isLast: boolean) => Promise<T | undefined>): Promise<T> {
-  const deadline = performance.now() + waitMs;
-  for (let pauseMs = firstPauseMs; ; pauseMs = Math.min(pauseMs * 2, longestPauseMs)) {
-    const isLast = performance.now() >= deadline;
-    const result = await attempt(isLast);
-    if (result !== undefined) return result;
-    await new Promise((resolve) => setTimeout(resolve, pauseMs));
-  }
 }
 
 function assertOurs(info: DeviceInfo, ownerTag: bigint | undefined): void {

@@ -145,6 +145,23 @@ describe("an unprivileged device", () => {
     expect(error.code).toBe("feature_missing");
   });
 
+  test("goes again when udev does not give its node to its maker", async () => {
+    const { kernel, ublk } = start({ ...ordinaryUser, mayOpen: () => false }, { nodeWaitMs: 20 });
+    const error = await failure(ublk.createAndServe(params, { unprivileged: true }));
+    expect(error).toMatchObject({ code: "permission_denied", step: "OPEN_BLOCK" });
+    expect(error.message).toContain("/dev/ublkb0 was not given to the user of this process");
+    expect(error.message).toContain("59-ublk.rules");
+    expect(kernel.devices.size).toBe(0);
+  });
+
+  test("is all that its user sees in the list", async () => {
+    const { kernel, ublk } = start(ordinaryUser);
+    kernel.addForeign();
+    await ublk.createAndServe(params, { unprivileged: true });
+    kernel.failNext("GET_DEV_INFO", "EPERM");
+    expect((await ublk.listDevices()).map(({ deviceId }) => deviceId)).toEqual([1]);
+  });
+
   test("cannot be recoverable", async () => {
     const options = { unprivileged: true, recoverable: true };
     const error = await failure(start(ordinaryUser).ublk.createAndServe(params, options));

@@ -20,11 +20,14 @@ import {
   validateOptions,
 } from "./options.js";
 import { defaultRecoverWaitMs, openWhenFree, type RecoverOptions, waitUntilRecoverable } from "./recover.js";
+import { waitUntilOwned } from "./unprivileged.js";
 
 /** How a {@link Ublk} behaves, whatever device it is asked for. */
 export interface UblkSettings {
   /** Make devices although this kernel is known to break: as if every device were made with `allowBrokenKernel`. */
   allowBrokenKernel?: boolean;
+  /** How long udev has to give the node of an unprivileged device to its maker. Default 5 s. */
+  nodeWaitMs?: number;
   /** Who holds a block device; tests give their own. */
   findUsers?: typeof findDeviceUsers;
 }
@@ -52,7 +55,9 @@ export class Ublk {
       const features = negotiation.request;
       const spec = { ...toNativeSpec(normalised), sizeBytes, features, recover: false };
       const toReport = (granted: bigint) => settle(negotiation.reports, features, granted);
-      return await this.serve(spec, toReport, (relay) => this.addon.openDevice(spec, relay.receive));
+      const device = await this.serve(spec, toReport, (relay) => this.addon.openDevice(spec, relay.receive));
+      if (normalised.unprivileged) await this.handOver(device);
+      return device;
     });
   }
 
@@ -108,7 +113,10 @@ export class Ublk {
     await UblkDevice.freeze(devices instanceof UblkDevice ? [devices] : devices, options);
   }
 
-  /** Every ublk device of the machine, whoever made it, by ascending id. */
+  /**
+   * Every ublk device of the machine, whoever made it, by ascending id. Without privilege only one's own unprivileged
+   * ones: the kernel does not tell of others.
+   */
   async listDevices(): Promise<DeviceInfo[]> {
     const devices: DeviceInfo[] = [];
     for (const deviceId of await this.readDeviceIds()) {
@@ -118,13 +126,13 @@ export class Ublk {
     return devices;
   }
 
-  /** One device, or undefined when the kernel has none of this id. */
+  /** One device, or undefined when the kernel has none of this id, or does not tell this user of it. */
   async findDevice(deviceId: number): Promise<DeviceInfo | undefined> {
     const context = { operation: "listDevices", subject: `device ${deviceId}`, deviceId };
     try {
       return await this.explained(context, async () => toDeviceInfo(await this.addon.readDeviceInfo(deviceId)));
     } catch (error) {
-      if (error instanceof UblkError && error.code === "device_missing") return undefined;
+      if (error instanceof UblkError && isInvisible(error)) return undefined;
       throw error;
     }
   }
@@ -150,6 +158,16 @@ export class Ublk {
       assertRemovable(toDeviceInfo(await this.addon.readDeviceInfo(deviceId)), force);
       await this.addon.removeDevice(deviceId);
     });
+  }
+
+  /** A device whose maker cannot use it is taken down again. */
+  private async handOver(device: UblkDevice): Promise<void> {
+    try {
+      await waitUntilOwned(device.path, this.reader, this.settings.nodeWaitMs);
+    } catch (error) {
+      await device.stop();
+      throw error;
+    }
   }
 
   private async serve(
@@ -191,6 +209,10 @@ export function loadUblk(settings: UblkSettings = {}): Ublk {
       cause,
     });
   }
+}
+
+function isInvisible({ code, step }: UblkError): boolean {
+  return code === "device_missing" || (code === "permission_denied" && step === "GET_DEV_INFO");
 }
 
 async function findDeviceIds(): Promise<number[]> {

@@ -5,6 +5,8 @@ export interface FakeMachine {
   kernelRelease?: string;
   kernelVersion?: string;
   userId?: number;
+  /** Default: everything. */
+  mayOpen?: (path: string) => boolean;
   /** Files by path; replaces the healthy machine's. */
   files?: Record<string, string>;
 }
@@ -25,5 +27,6 @@ export function reader(machine: FakeMachine = {}): EnvironmentReader {
     userId: () => machine.userId ?? 0,
     readText: async (path) => files[path],
     exists: async (path) => path in files,
+    mayOpen: async (path) => machine.mayOpen?.(path) ?? true,
   };
 }

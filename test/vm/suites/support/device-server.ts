@@ -14,13 +14,15 @@ const script = join(repositoryPath, "test/vm/suites/support/serve-device.js");
 /** A process that serves one device through the built library. */
 export class DeviceServer {
   private constructor(
-    private readonly child: ChildProcess,
+    /** For signals other than those below. */
+    readonly process: ChildProcess,
     readonly deviceId: number,
   ) {}
 
-  /** Resolves when the device answers I/O. */
-  static async start(request: Request): Promise<DeviceServer> {
-    const child = spawn(process.execPath, [script, JSON.stringify(request)], { stdio: ["pipe", "pipe", "inherit"] });
+  /** Resolves when the device answers I/O. The prefix is a command that runs the server, say as another user. */
+  static async start(request: Request, prefix: readonly string[] = []): Promise<DeviceServer> {
+    const [program = process.execPath, ...args] = [...prefix, process.execPath, script, JSON.stringify(request)];
+    const child = spawn(program, args, { stdio: ["pipe", "pipe", "inherit"] });
     for await (const line of createInterface({ input: child.stdout })) {
       const deviceId = /^serving (\d+)$/.exec(line)?.[1];
       if (deviceId !== undefined) return new DeviceServer(child, Number(deviceId));
@@ -29,21 +31,21 @@ export class DeviceServer {
   }
 
   get pid(): number | undefined {
-    return this.child.pid;
+    return this.process.pid;
   }
 
   /** Dies as in a crash. */
   async kill(): Promise<void> {
-    const exited = once(this.child, "exit");
-    this.child.kill("SIGKILL");
+    const exited = once(this.process, "exit");
+    this.process.kill("SIGKILL");
     await exited;
   }
 
   /** Exits of its own accord, without a word to the library. Resolves with the exit code. */
   async exit(): Promise<number | null> {
-    const exited = once(this.child, "exit");
-    this.child.stdin?.end();
+    const exited = once(this.process, "exit");
+    this.process.stdin?.end();
     await exited;
-    return this.child.exitCode;
+    return this.process.exitCode;
   }
 }
