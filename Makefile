@@ -142,6 +142,24 @@ test-vm-udev-on-%: build
 	@test/vm/kernels/fetch $*
 	@test/vm/run-suites $* --udev
 
+# Every file of cases on every kernel, with and without udev: an hour and more where kernels are emulated. The table of
+# kernels in docs/kernels.md is what came out.
+MATRIX_KERNELS := uml 6.12 6.18 7.3
+
+.PHONY: test-vm-matrix
+test-vm-matrix: ## every guest suite on uml, 6.12, 6.18 and 7.3; writes the table in docs/kernels.md
+	@status=0; \
+	for kernel in $(MATRIX_KERNELS); do \
+	  UBLK_EVERY=1 $(MAKE) test-vm-on-$$kernel || status=1; \
+	  $(MAKE) test-vm-udev-on-$$kernel || status=1; \
+	done; \
+	for kernel in $(MATRIX_KERNELS); do \
+	  echo "kernel $$kernel:"; \
+	  test/report/count $(RESULTS) vm-$$kernel-guest vm-$$kernel-jest vm-udev-$$kernel-guest vm-udev-$$kernel-jest || status=1; \
+	done; \
+	test/report/kernel-table $(CACHE)/vm/results docs/kernels.md $(MATRIX_KERNELS) || status=1; \
+	exit $$status
+
 # Ratios to in-kernel devices mean nothing in User-Mode Linux, where a system call costs many times what it should.
 BENCH_KERNEL := $(KERNEL:uml=7.3)
 

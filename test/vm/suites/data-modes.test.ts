@@ -12,6 +12,7 @@ import {
 import { waitForIo } from "./support/completed-io.js";
 import { compareDevice, createRandomFile, writeToDevice } from "./support/device-io.js";
 import { DeviceServer } from "./support/device-server.js";
+import { exercised } from "./support/exercised.js";
 import { runFio, verifyOptions } from "./support/fio.js";
 import { failure, mebibyte, sizeBytes, useLibraryRig } from "./support/library-rig.js";
 import { runCommand, tryCommand } from "./support/run-command.js";
@@ -81,6 +82,7 @@ describe("payload", () => {
     expect(device.stats().errors).toBe(0n);
     await device.stop();
     await runCommand("cmp", [data, target.path]);
+    exercised(...dataModes[dataMode].features);
   });
 });
 
@@ -185,6 +187,7 @@ describe("another life", () => {
     await writeToDevice(data, path);
     await compareDevice(data, path);
     await device.stop();
+    exercised("USER_RECOVERY", "USER_RECOVERY_REISSUE", ...dataModes[dataMode].features);
   });
 
   async function recoverAfterKill(server: DeviceServer, target: Target) {

@@ -6,6 +6,7 @@ import { getFeatures, recoverAndServe, type UblkDevice } from "../../../src/ublk
 import { startVerifiedWrites } from "./support/background-fio.js";
 import { compareDevice, createRandomFile, readBlockAttribute, writeToDevice } from "./support/device-io.js";
 import { DeviceServer } from "./support/device-server.js";
+import { exercised } from "./support/exercised.js";
 import { failure, findInfo, mebibyte, sizeBytes, useLibraryRig, waitForState } from "./support/library-rig.js";
 import { mountPrivately } from "./support/private-mount.js";
 import { runCommand } from "./support/run-command.js";
@@ -60,6 +61,7 @@ describe("resize", () => {
     await compareDevice(data, again.path);
     await again.stop();
     await runCommand("cmp", [data, path]);
+    exercised("UPDATE_SIZE");
   });
 
   test("an image that is too small keeps the device as it was", async () => {
@@ -93,6 +95,7 @@ describe("quiesce", () => {
     await writer.done;
     expect(again.stats().errors).toBe(0n);
     await again.stop();
+    if (await kernelHas("QUIESCE")) exercised("QUIESCE");
   });
 });
 
@@ -108,6 +111,7 @@ describe("stop with onlyIfUnused", () => {
     await file.close();
     await device.stop({ onlyIfUnused: true });
     expect(await findInfo(device.deviceId)).toBeUndefined();
+    if (await kernelHas("SAFE_STOP_DEV")) exercised("SAFE_STOP_DEV");
   });
 
   test("names a mount in another mount namespace, and a device on top", async () => {

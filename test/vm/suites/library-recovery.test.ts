@@ -11,6 +11,7 @@ import {
 } from "../../../src/ublk/index.js";
 import { compareDevice, createRandomFile, writeToDevice } from "./support/device-io.js";
 import { DeviceServer } from "./support/device-server.js";
+import { exercised } from "./support/exercised.js";
 import { failure, findInfo, mebibyte, sizeBytes, useLibraryRig, waitForState } from "./support/library-rig.js";
 import { runCommand } from "./support/run-command.js";
 import { waitFor } from "./support/wait-for.js";
@@ -61,6 +62,7 @@ describe("another life", () => {
     expect(device.stats().errors).toBe(0n);
     await device.stop();
     await runCommand("cmp", [data, path]);
+    exercised("USER_RECOVERY", "USER_RECOVERY_REISSUE");
   });
 
   test("a device is taken over again and again", async () => {

@@ -5,8 +5,10 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { createAndServe, type FeatureReport, removeDevice } from "../../../../src/ublk/index.js";
 import { createRandomFile } from "../support/device-io.js";
 import { DeviceServer } from "../support/device-server.js";
+import { exercised } from "../support/exercised.js";
 import { GuestUser } from "../support/guest-user.js";
 import { failure, findInfo, mebibyte, sizeBytes, useLibraryRig, waitForState } from "../support/library-rig.js";
+import { createPartitionTable } from "../support/partition-table.js";
 import { runCommand, tryCommand } from "../support/run-command.js";
 import { installShippedRules, settle } from "../support/udev.js";
 import { waitFor } from "../support/wait-for.js";
@@ -84,6 +86,7 @@ describe("a user who is not root", () => {
     expect(await server.exit()).toBe(0);
     expect(await findInfo(server.deviceId)).toBeUndefined();
     await runCommand("cmp", [data, path]);
+    exercised("UNPRIVILEGED_DEV");
   });
 
   test("keeps it from other users, group or not", async () => {
@@ -142,16 +145,6 @@ describe("a user who is not root", () => {
   });
 });
 
-/** An MBR with one Linux partition of 4 MiB at 1 MiB. */
-function createPartitionTable(): Buffer {
-  const sector = Buffer.alloc(512);
-  sector.writeUInt8(0x83, 446 + 4);
-  sector.writeUInt32LE(2048, 446 + 8);
-  sector.writeUInt32LE(8192, 446 + 12);
-  sector.writeUInt16LE(0xaa55, 510);
-  return sector;
-}
-
 test("partitions of an unprivileged device are not looked for", async () => {
   const path = await rig.images.createImage(8 * mebibyte);
   await writeFile(path, createPartitionTable(), { flag: "r+" });
@@ -172,6 +165,7 @@ test("a server that leaves a request unanswered is killed by the kernel", async 
   const read = tryCommand("dd", [`if=/dev/${disk}`, "of=/dev/null", "bs=4096", "count=1", "iflag=direct"]);
   expect(await killed).toEqual([null, "SIGKILL"]);
   expect((await read).exitCode).not.toBe(0);
+  exercised("UNPRIVILEGED_DEV");
   await waitForState(server.deviceId, "dead");
   await removeDevice(server.deviceId);
 });
