@@ -1,28 +1,23 @@
-import { mkdir } from "node:fs/promises";
-import { join } from "node:path";
-import { createUblkBlockDevices } from "../engine/create-ublk-block-devices.js";
 import type { EngineLogger } from "../engine/logger.js";
-import { reportKernel } from "../engine/report-kernel.js";
-import type { UblkBlockDevices } from "../engine/ublk-block-devices.js";
+import { formatPlan } from "../engine/reconciliation-plan.js";
 import { DriverError, toMessage } from "../errors.js";
-import { acquireFileLock, type FileLock } from "../system/file-lock.js";
-import { loadUblk } from "../ublk/ublk.js";
+import { isServed } from "../rpc/unix-socket.js";
 import type { EngineConfig } from "./engine-config.js";
+import { createDevices, type EngineStart, startAlone } from "./engine-start.js";
 
-/** Undoes the steps of a start in reverse order. */
-type Undo = Array<() => Promise<void>>;
-
-const stopServingMsMax = 20_000;
-
-/** Runs the engine until the signal, and leaves every device to the next one. Returns the exit code. */
+/** Runs the engine until it is told to end, and leaves every device to the next one. Returns the exit code. */
 export async function runEngine(config: EngineConfig, logger: EngineLogger, stopSignal: AbortSignal): Promise<number> {
-  const undo: Undo = [];
+  const undo: EngineStart["undo"] = [];
   const lost = new AbortController();
+  const given = new AbortController();
+  const onLockLost = () => lost.abort();
+  const onHandedOver = () => given.abort();
   try {
-    await start(config, logger, { undo, onLockLost: () => lost.abort() });
-    await waitForAbort(AbortSignal.any([stopSignal, lost.signal]));
+    if (config.dryRun) return await printPlan({ config, logger, undo, onLockLost, onHandedOver });
+    await start({ config, logger, undo, onLockLost, onHandedOver });
+    await waitForAbort(AbortSignal.any([stopSignal, lost.signal, given.signal]));
     if (lost.signal.aborted) throw new DriverError("internal", `lost the lock of ${config.stateDir}: start again`);
-    logger.info({}, "stopping");
+    logger.info({}, given.signal.aborted ? "ending: another engine serves every device" : "stopping");
     return 0;
   } catch (error) {
     logger.error({ err: error }, toMessage(error));
@@ -33,39 +28,17 @@ export async function runEngine(config: EngineConfig, logger: EngineLogger, stop
   }
 }
 
-interface StartOptions {
-  undo: Undo;
-  onLockLost: () => void;
+async function start(options: EngineStart): Promise<void> {
+  const { takeOver, socketPath } = options.config;
+  if (!takeOver || !(await isServed(socketPath))) return await startAlone(options);
+  const { startByTakeOver } = await import("./engine-take-over.js");
+  await startByTakeOver(options);
 }
 
-/** The order matters: nothing is touched before the lock, and devices are back before the API is even loaded. */
-async function start(config: EngineConfig, logger: EngineLogger, { undo, onLockLost }: StartOptions): Promise<void> {
-  const { stateDir } = config;
-  const locking = lockState(stateDir, onLockLost);
-  locking.catch(() => undefined); // awaited below, after what can go on beside it
-  await reportKernel(loadUblk(config), logger);
-  const devices = createUblkBlockDevices({ ...config, logger });
-  const lock = await locking;
-  undo.push(() => lock.release());
-  undo.push(() => devices.leave());
-  await devices.adopt();
-  await serve(config, devices, undo);
-}
-
-async function lockState(stateDir: string, onLost: () => void): Promise<FileLock> {
-  await mkdir(join(stateDir, "engine"), { recursive: true, mode: 0o700 });
-  return await acquireFileLock(join(stateDir, "engine", "lock"), { what: `state directory ${stateDir}`, onLost });
-}
-
-async function serve({ socketPath, logLevel }: EngineConfig, devices: UblkBlockDevices, undo: Undo): Promise<void> {
-  const [{ EngineServer }, { createLogger }] = await Promise.all([
-    import("../daemon/engine-server.js"),
-    import("../log.js"),
-  ]);
-  const server = new EngineServer({ socketPath, devices, logger: createLogger(logLevel) });
-  await server.listen();
-  undo.push(() => server.stop(stopServingMsMax));
-  await server.publish();
+async function printPlan(options: EngineStart): Promise<number> {
+  const rows = await (await createDevices(options)).plan();
+  process.stdout.write(`${formatPlan(rows).join("\n")}\n`);
+  return 0;
 }
 
 function waitForAbort(signal: AbortSignal): Promise<void> {
@@ -75,7 +48,7 @@ function waitForAbort(signal: AbortSignal): Promise<void> {
   });
 }
 
-async function undoAll(undo: Undo, logger: EngineLogger): Promise<void> {
+async function undoAll(undo: EngineStart["undo"], logger: EngineLogger): Promise<void> {
   for (const step of undo.reverse()) {
     await step().catch((err: unknown) => logger.error({ err }, "a step of the shutdown failed"));
   }

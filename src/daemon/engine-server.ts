@@ -25,6 +25,7 @@ export class EngineServer {
   private readonly server: SocketServer;
   private readonly streams: EngineStreams;
   private isEnding = false;
+  private isSucceeded = false;
 
   constructor({ socketPath, devices, logger, onHandedOver = () => undefined }: EngineServerParts) {
     this.socket = new EngineSocket(socketPath);
@@ -32,6 +33,7 @@ export class EngineServer {
     const { stats, events } = this.streams;
     const onFinished = () => {
       this.announceEnd();
+      this.isSucceeded = true;
       onHandedOver();
     };
     const { handOver } = new HandOverGiver({ source: devices, logger, onFinished });
@@ -70,6 +72,7 @@ export class EngineServer {
     this.announceEnd();
     this.streams.endAll();
     await this.server.stop(deadlineMs);
-    await this.socket.withdraw();
+    // A successor renames its socket over ours at any moment: what lies there now is not ours to remove.
+    if (!this.isSucceeded) await this.socket.withdraw();
   }
 }

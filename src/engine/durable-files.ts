@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, rm } from "node:fs/promises";
+import { readdir, readFile, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { syncDirectory } from "../system/files.js";
 
@@ -18,8 +18,12 @@ export async function readIfThere(path: string): Promise<string | undefined> {
   }
 }
 
-/** The names in a folder, which is made when it is missing. */
-export async function readOrMakeFolder(path: string): Promise<string[]> {
-  await mkdir(path, { recursive: true, mode: 0o700 });
-  return await readdir(path);
+/** The names in a folder; none when it is not there. */
+export async function readFolder(path: string): Promise<string[]> {
+  try {
+    return await readdir(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
+    throw error;
+  }
 }

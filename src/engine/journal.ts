@@ -1,7 +1,7 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { writeFileDurably } from "../system/files.js";
-import { readIfThere, readOrMakeFolder, removeDurably } from "./durable-files.js";
+import { readFolder, readIfThere, removeDurably } from "./durable-files.js";
 import { formatEntry, type JournalEntry, JournalError, parseEntry } from "./journal-entry.js";
 
 /** Remembers every device of this driver instance across crashes. */
@@ -40,7 +40,7 @@ export class FileJournal implements Journal {
 
   async readAll(): Promise<JournalContents> {
     const contents: JournalContents = { entries: [], problems: [] };
-    for (const name of await readOrMakeFolder(this.folder)) {
+    for (const name of await readFolder(this.folder)) {
       const volumeId = name.endsWith(".json") ? name.slice(0, -".json".length) : "";
       if (volumeIdPattern.test(volumeId)) await this.readInto(contents, volumeId);
     }

@@ -1,4 +1,5 @@
 import type { DeviceInfo } from "../ublk/index.js";
+import type { AdoptionEntry } from "./block-devices.js";
 import { type Decision, decide } from "./decision.js";
 import type { JournalContents } from "./journal.js";
 import type { JournalEntry } from "./journal-entry.js";
@@ -12,7 +13,8 @@ export interface PlanRow {
   journal: string;
   /** The device's state, `gone`, or `?` when it cannot be told. */
   kernel: string;
-  action: "adopt" | "wait" | "remove" | "report" | "none";
+  /** What is to be done; once it is, what became of it. */
+  action: Decision["action"] | "none" | AdoptionEntry["action"];
   reason: string;
 }
 

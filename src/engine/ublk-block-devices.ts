@@ -24,6 +24,7 @@ import { type JournalEntry, matchesSpec } from "./journal-entry.js";
 import { type KernelView, type Match, matchDevice, readKernelView, readViewOfOne } from "./kernel-view.js";
 import { KeyedMutex } from "./keyed-mutex.js";
 import type { EngineLogger } from "./logger.js";
+import { logOutcome } from "./reconciliation-log.js";
 import { type PlanRow, planReconciliation } from "./reconciliation-plan.js";
 import { ServedDevices } from "./served-devices.js";
 import { type FindUsers, UsageGuard } from "./usage-guard.js";
@@ -147,14 +148,13 @@ export class UblkBlockDevices implements BlockDevices {
   }
 
   async adopt(): Promise<AdoptionReport> {
-    const { entries, problems } = await this.parts.journal.readAll();
+    const contents = await this.parts.journal.readAll();
     const view = await readKernelView(this.parts.ublk);
-    const unreadable: AdoptionEntry[] = problems.map((problem) => ({ ...problem, action: "failed" }));
-    const reconciled = await Promise.all(entries.map(({ volumeId }) => this.adoptOne(volumeId, view)));
+    const unreadable: AdoptionEntry[] = contents.problems.map((problem) => ({ ...problem, action: "failed" }));
+    const reconciled = await Promise.all(contents.entries.map(({ volumeId }) => this.adoptOne(volumeId, view)));
     const report = { entries: [...unreadable, ...reconciled] };
-    for (const { reason, ...fields } of report.entries) {
-      this.parts.logger[fields.action === "failed" ? "error" : "info"](fields, `start-up: ${reason}`);
-    }
+    // I/O waits no more: now there is time for words.
+    logOutcome(this.parts.logger, await planReconciliation(contents, view), report.entries);
     return report;
   }
 

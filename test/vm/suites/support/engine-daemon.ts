@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { closeSync, mkdirSync, openSync } from "node:fs";
-import { readFile } from "node:fs/promises";
+import { appendFile, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { EngineClient } from "../../../../src/daemon/engine-client.js";
 import { repositoryPath } from "./repository.js";
@@ -107,6 +107,14 @@ export class EngineDaemon {
   async readLogTail(lineCount = 40): Promise<string> {
     const text = await readFile(join(this.settings.directory, "engine.log"), "utf8");
     return text.trimEnd().split("\n").slice(-lineCount).join("\n");
+  }
+
+  /** Brings the log out of the guest, for whoever looks for the cause of a failure. */
+  async keepLog(name: string): Promise<void> {
+    const folder = process.env.UBLK_RESULTS;
+    if (folder === undefined) return;
+    const log = await readFile(join(this.settings.directory, "engine.log"));
+    await appendFile(join(folder, `${name}.log`), log);
   }
 
   private async answers(client: EngineClient): Promise<boolean> {

@@ -1,0 +1,71 @@
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import type { EngineServer } from "../daemon/engine-server.js";
+import { createUblkBlockDevices } from "../engine/create-ublk-block-devices.js";
+import type { EngineLogger } from "../engine/logger.js";
+import { reportKernel } from "../engine/report-kernel.js";
+import type { UblkBlockDevices } from "../engine/ublk-block-devices.js";
+import { acquireFileLock, type FileLock, type FileLockOptions } from "../system/file-lock.js";
+import { loadUblk } from "../ublk/ublk.js";
+import type { EngineConfig } from "./engine-config.js";
+
+/** What a start of the engine is given. */
+export interface EngineStart {
+  config: EngineConfig;
+  logger: EngineLogger;
+  /** Gets what undoes the steps of the start, in their order. */
+  undo: Array<() => Promise<void>>;
+  onLockLost: () => void;
+  /** Another engine has every device. */
+  onHandedOver: () => void;
+}
+
+const stopServingMsMax = 10_000;
+
+/**
+ * A start with no other engine there, or with one that was killed. The order matters: nothing is touched before the lock,
+ * and the devices are back, for I/O waits for them, before the API is even loaded.
+ */
+export async function startAlone(start: EngineStart): Promise<void> {
+  const { undo } = start;
+  const locking = lockState(start);
+  locking.catch(() => undefined); // awaited below, after what can go on beside it
+  const devices = await createDevices(start);
+  const lock = await locking;
+  undo.push(() => lock.release());
+  undo.push(() => devices.leave());
+  await devices.adopt();
+  const server = await listen(start, devices);
+  await server.publish();
+}
+
+/** Says what is wrong with the kernel before anything else fails because of it. */
+export async function createDevices({ config, logger }: EngineStart): Promise<UblkBlockDevices> {
+  await reportKernel(loadUblk(config), logger);
+  return createUblkBlockDevices({ ...config, logger });
+}
+
+/** Keeps every other engine away from this journal. */
+export async function lockState(
+  { config, onLockLost }: EngineStart,
+  options: Partial<FileLockOptions> = {},
+): Promise<FileLock> {
+  const directory = join(config.stateDir, "engine");
+  await mkdir(directory, { recursive: true, mode: 0o700 });
+  const what = `state directory ${config.stateDir}`;
+  return await acquireFileLock(join(directory, "lock"), { what, onLost: onLockLost, ...options });
+}
+
+/** Loads the API and serves it on a socket that nobody knows yet. */
+export async function listen(start: EngineStart, devices: UblkBlockDevices): Promise<EngineServer> {
+  const [{ EngineServer }, { createLogger }] = await Promise.all([
+    import("../daemon/engine-server.js"),
+    import("../log.js"),
+  ]);
+  const { config, onHandedOver, undo } = start;
+  const { socketPath, logLevel } = config;
+  const server = new EngineServer({ socketPath, devices, logger: createLogger(logLevel), onHandedOver });
+  await server.listen();
+  undo.push(() => server.stop(stopServingMsMax));
+  return server;
+}
