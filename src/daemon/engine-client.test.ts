@@ -1,109 +1,192 @@
-import { mkdtemp, rm, truncate } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { truncate } from "node:fs/promises";
+import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
+import { BlockDeviceError, type BlockDeviceSpec, blockDeviceErrorCodes } from "../engine/block-devices.js";
 import { waitFor } from "../engine/block-nodes.js";
 import { type BlockDevicesHarness, describeBlockDevices } from "../engine/testing/block-devices-contract.js";
-import { FakeNode, toSpec } from "../engine/testing/fake-node.js";
-import type { UblkBlockDevices } from "../engine/ublk-block-devices.js";
-import { createSilentLogger } from "../log.js";
-import { EngineClient } from "./engine-client.js";
-import { EngineServer } from "./engine-server.js";
+import { toSpec } from "../engine/testing/fake-node.js";
+import { EngineService } from "../gen/engine/v1/engine.js";
+import { createGate } from "../testing/gate.js";
+import { RpcClient } from "../testing/rpc-client.js";
+import { ServedEngine } from "./testing/served-engine.js";
 
 const mebibyte = 1 << 20;
 
-/** An engine on a fake kernel behind a real socket, and the client that stays while engines come and go. */
-class RemoteEngine {
-  private constructor(
-    readonly node: FakeNode,
-    private readonly folder: string,
-    private engine: UblkBlockDevices,
-    private server: EngineServer,
-  ) {}
-
-  static async start(): Promise<RemoteEngine> {
-    const node = await FakeNode.create();
-    const folder = await mkdtemp(join(tmpdir(), "ublk-engine-socket-"));
-    const engine = node.startEngine();
-    return new RemoteEngine(node, folder, engine, await serve(engine, folder));
-  }
-
-  connect(): EngineClient {
-    return new EngineClient(join(this.folder, "engine.sock"), { patienceMs: 5_000 });
-  }
-
-  /** Resolves once so many clients have streams open. */
-  async waitForListeners(count: number): Promise<void> {
-    const isReached = await waitFor(async () => this.server.streamCount === count, { timeoutMs: 10_000 });
-    if (!isReached) throw new Error(`${this.server.streamCount} streams are open, expected ${count}`);
-  }
-
-  async kill(): Promise<void> {
-    await this.server.stop(0);
-    this.node.addon.kill();
-    await this.startNext();
-  }
-
-  async leave(): Promise<void> {
-    await this.server.stop(1_000);
-    await this.engine.leave();
-    await this.startNext();
-  }
-
-  async destroy(): Promise<void> {
-    await this.server.stop(0);
-    await this.node.destroy();
-    await rm(this.folder, { recursive: true });
-  }
-
-  private async startNext(): Promise<void> {
-    this.engine = this.node.startEngine();
-    await this.engine.adopt();
-    this.server = await serve(this.engine, this.folder);
-  }
-}
-
-async function serve(devices: UblkBlockDevices, folder: string): Promise<EngineServer> {
-  const server = new EngineServer({ socketPath: join(folder, "engine.sock"), devices, logger: createSilentLogger() });
-  await server.listen();
-  await server.publish();
-  return server;
-}
-
 async function createHarness(): Promise<BlockDevicesHarness> {
-  const remote = await RemoteEngine.start();
-  const { node } = remote;
-  const devices = remote.connect();
-  const clients = [devices];
-  const connect = () => {
-    const client = remote.connect();
-    clients.push(client);
-    return client;
-  };
+  const served = await ServedEngine.start();
+  const { node } = served;
   return {
     isRemote: true,
-    devices,
+    devices: served.connect(),
     createVolume: async (volumeId) => toSpec(volumeId, await node.createImage(volumeId, mebibyte), mebibyte),
     resizeImage: ({ image }, sizeBytes) => truncate(image.path, Number(sizeBytes)),
     canResize: true,
     readLimits: (volumeId) => node.readLimits(volumeId),
-    waitUntilListening: () => remote.waitForListeners(1),
+    waitUntilListening: () => served.waitForListeners(1),
     hold: async ({ deviceId }) => {
       node.users.set(deviceId, [{ kind: "mount", name: "/mnt/somewhere" }]);
       return async () => void node.users.delete(deviceId);
     },
     restartAfterKill: async () => {
-      await remote.kill();
-      return connect();
+      await served.kill();
+      return served.connect();
     },
     restartAfterClose: async () => {
-      await remote.leave();
-      return connect();
+      await served.leave();
+      return served.connect();
     },
-    destroy: async () => {
-      for (const client of clients) await client.close();
-      await remote.destroy();
-    },
+    destroy: () => served.destroy(),
   };
 }
 
 describeBlockDevices("EngineClient", createHarness);
+
+describe("EngineClient", () => {
+  let served: ServedEngine;
+  let spec: BlockDeviceSpec;
+
+  beforeEach(async () => {
+    served = await ServedEngine.start();
+    spec = toSpec("one", await served.node.createImage("image", mebibyte), mebibyte);
+  });
+
+  afterEach(async () => {
+    await served.destroy();
+  });
+
+  test.each(blockDeviceErrorCodes)("gives back the code %s and the words of the engine", async (code) => {
+    const failure = new BlockDeviceError(code, `it is ${code}, "§" and all`);
+    served.engine.detach = () => Promise.reject(failure);
+    await expect(served.connect().detach("one")).rejects.toMatchObject({ code, message: failure.message });
+  });
+
+  test("waits while the engine restarts, and asks the next one", async () => {
+    const client = served.connect();
+    await client.attach(spec);
+    await served.server.stop(0);
+    const found = client.find("one");
+    served.node.addon.kill();
+    await served.kill();
+    expect(await found).toMatchObject({ volumeId: "one", state: "live" });
+  });
+
+  test("asks again when an engine that is about to end refuses", async () => {
+    const client = served.connect();
+    await served.engine.suspend();
+    served.server.announceEnd();
+    const attaching = client.attach(spec);
+    await served.leave();
+    expect(await attaching).toMatchObject({ volumeId: "one", state: "live" });
+  });
+
+  test("gives up after its patience and says what to look at", async () => {
+    await served.server.stop(0);
+    await expect(served.connect(100).list()).rejects.toMatchObject({
+      code: "unavailable",
+      message: expect.stringMatching(/engine\.sock does not answer .*is ublk-csi engine running/),
+    });
+  });
+
+  test("listens to the next engine too", async () => {
+    const client = served.connect();
+    const kinds: string[] = [];
+    client.onEvent(({ kind }) => void kinds.push(kind));
+    await served.waitForListeners(1);
+    await client.attach(spec);
+    await served.kill();
+    await served.waitForListeners(1);
+    await client.detach("one");
+    expect(await waitFor(async () => kinds.length === 2, { timeoutMs: 10_000 })).toBe(true);
+    expect(kinds).toEqual(["attached", "detached"]);
+  });
+});
+
+describe("a caller that goes away in the middle", () => {
+  let served: ServedEngine;
+  let spec: BlockDeviceSpec;
+
+  beforeEach(async () => {
+    served = await ServedEngine.start();
+    spec = toSpec("one", await served.node.createImage("image", mebibyte), mebibyte);
+  });
+
+  afterEach(async () => {
+    await served.destroy();
+  });
+
+  /** Calls the engine, and is gone while the named call is held up in it. */
+  async function abandon(
+    verb: "attach" | "detach" | "resize" | "setLimits" | "freeze",
+    call: (rpc: RpcClient) => Promise<unknown>,
+  ) {
+    const gate = createGate();
+    const entered = createGate();
+    const original = served.engine[verb].bind(served.engine) as (...args: unknown[]) => Promise<never>;
+    const done = new Promise<void>((resolve) => {
+      served.engine[verb] = async (...args: unknown[]) => {
+        entered.open();
+        await gate.opened;
+        return await original(...args).finally(resolve);
+      };
+    });
+    const rpc = new RpcClient(served.socketPath);
+    const answered = call(rpc);
+    await entered.opened;
+    rpc.close();
+    await expect(answered).resolves.not.toMatchObject({ code: "OK" });
+    served.engine[verb] = original as never;
+    await served.connect().list(); // sent after the other end of the abandoned call, and so answered after it was seen
+    gate.open();
+    await done;
+  }
+
+  const attachRequest = () => ({ ...spec, image: { kind: 1, path: spec.image.path } });
+  const deadline = { deadlineMs: 300 };
+
+  test("leaves a whole device behind an attach, which the next attach returns", async () => {
+    await abandon("attach", (rpc) => rpc.call(EngineService.attach, attachRequest(), deadline));
+    const client = served.connect();
+    const [device] = await client.list();
+    expect(device).toMatchObject({ volumeId: "one", state: "live" });
+    expect(await client.attach(spec)).toEqual(device);
+  });
+
+  test("leaves nothing behind a detach", async () => {
+    await served.connect().attach(spec);
+    await abandon("detach", (rpc) => rpc.call(EngineService.detach, { volumeId: "one" }, deadline));
+    expect(await served.connect().list()).toEqual([]);
+    expect(served.node.kernel.deviceIds()).toEqual([]);
+  });
+
+  test("leaves limits that are in the journal and in the device", async () => {
+    await served.connect().attach(spec);
+    const limits = { iops: 5n };
+    await abandon("setLimits", (rpc) =>
+      rpc.call(EngineService.setLimits, { volumeId: "one", limits } as never, deadline),
+    );
+    expect(await served.node.readLimits("one")).toEqual({ iops: 5 });
+  });
+
+  test("leaves a resize done", async () => {
+    await served.connect().attach(spec);
+    await truncate(spec.image.path, 2 * mebibyte);
+    const sizeBytes = BigInt(2 * mebibyte);
+    await abandon("resize", (rpc) => rpc.call(EngineService.resize, { volumeId: "one", sizeBytes }, deadline));
+    expect(await served.connect().find("one")).toMatchObject({ sizeBytes });
+  });
+
+  test("leaves nothing frozen", async () => {
+    const client = served.connect();
+    await client.attach(spec);
+    const request = { volumeIds: ["one"], deadlineMs: 60_000 };
+    await abandon("freeze", (rpc) => rpc.call(EngineService.freeze, request, deadline));
+    expect(await waitFor(async () => !(await client.stats("one")).frozen, { timeoutMs: 10_000 })).toBe(true);
+  });
+
+  test("leaves no stream", async () => {
+    const client = served.connect();
+    client.onEvent(() => {});
+    await served.waitForListeners(1);
+    await client.close();
+    await served.waitForListeners(0);
+  });
+});

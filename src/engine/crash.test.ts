@@ -1,4 +1,4 @@
-import { readdir } from "node:fs/promises";
+import { readdir, truncate } from "node:fs/promises";
 import { expect, test } from "@jest/globals";
 import { deviceStates } from "../ublk/testing/fake-kernel.js";
 import type { BlockDeviceSpec } from "./block-devices.js";
@@ -119,4 +119,36 @@ test("a crash after any step of close leaves a used device to the next engine", 
     await trial.node.destroy();
     if (point.crashedAfter === undefined) break;
   }
+});
+
+test("a crash after any step of a resize leaves the old size or the new, and the same resize gets through", async () => {
+  const seen: [string, bigint][] = [];
+  for (let steps = 0; ; steps++) {
+    const trial = await createTrial();
+    const point = new CrashPoint();
+    const engine = trial.node.startEngine((journal) => point.wrap(journal));
+    await engine.attach(trial.spec);
+    await truncate(trial.spec.image.path, 2 * mebibyte);
+    const sizeBytes = 2n * trial.spec.sizeBytes;
+    point.arm(trial.node.kernel, steps);
+    await engine.resize("one", sizeBytes).catch(() => {});
+    CrashPoint.disarm(trial.node.kernel);
+    trial.node.addon.kill();
+    const next = trial.node.startEngine();
+    expect(await next.adopt()).toMatchObject({ entries: [{ volumeId: "one", action: "adopted" }] });
+    const found = await next.find("one");
+    const step = point.crashedAfter;
+    if (step !== undefined && found) seen.push([step, found.sizeBytes]);
+    expect(await next.resize("one", sizeBytes)).toMatchObject({ sizeBytes });
+    expect(await next.attach({ ...trial.spec, sizeBytes })).toMatchObject({ sizeBytes });
+    await trial.node.destroy();
+    if (step === undefined) break;
+  }
+  const [small, large] = [BigInt(mebibyte), BigInt(2 * mebibyte)];
+  expect(seen).toEqual([
+    ["journal serving", small],
+    ["GROW_TARGET", small],
+    ["UPDATE_SIZE", large],
+    ["journal serving", large],
+  ]);
 });

@@ -1,0 +1,142 @@
+import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
+import { waitFor } from "../engine/block-nodes.js";
+import { toSpec } from "../engine/testing/fake-node.js";
+import type { UblkBlockDevices } from "../engine/ublk-block-devices.js";
+import { HandOverTaker, OldEngineLost } from "./hand-over-taker.js";
+import { ServedEngine } from "./testing/served-engine.js";
+
+const mebibyte = 1 << 20;
+const names = ["one", "two", "three"];
+
+let served: ServedEngine;
+let old: UblkBlockDevices;
+let successor: UblkBlockDevices;
+let oldPid: number;
+let successorPid: number;
+let taker: HandOverTaker;
+
+beforeEach(async () => {
+  served = await ServedEngine.start();
+  old = served.engine;
+  for (const name of names) await old.attach(toSpec(name, await served.node.createImage(name, mebibyte), mebibyte));
+  oldPid = served.node.addon.pid;
+  successor = served.node.startEngine();
+  successorPid = served.node.addon.pid;
+  taker = new HandOverTaker(served.socketPath);
+});
+
+afterEach(async () => {
+  taker.close();
+  await successor.leave();
+  await served.destroy();
+});
+
+const statesAndServers = () =>
+  [...served.node.kernel.devices.values()].map(({ state, serverPid }) => ({ state, serverPid }));
+const allServedBy = (pid: number) => names.map(() => ({ state: 1, serverPid: pid }));
+
+/** The old engine serves everything and takes orders again. */
+async function expectTakenBack(): Promise<void> {
+  const isBack = async () => statesAndServers().every(({ state, serverPid }) => state === 1 && serverPid === oldPid);
+  expect(await waitFor(isBack, { timeoutMs: 10_000 })).toBe(true);
+  const accepts = () =>
+    old.setLimits("one", { iops: 9 }).then(
+      () => true,
+      () => false,
+    );
+  expect(await waitFor(accepts, { timeoutMs: 10_000 })).toBe(true);
+  expect(served.handedOverCount).toBe(0);
+}
+
+describe("a hand-over", () => {
+  test("gives every device to the new engine, one after another, and says when it is done", async () => {
+    served.node.kernel.steps.length = 0;
+    await taker.takeAll(successor);
+    expect(statesAndServers()).toEqual(allServedBy(successorPid));
+    expect(served.node.kernel.steps.filter((step) => /QUIESCE|END_USER/.test(step))).toEqual(
+      [0, 1, 2].flatMap((id) => [`QUIESCE_DEV ${id}`, `END_USER_RECOVERY ${id}`]),
+    );
+    await taker.complete();
+    expect(await waitFor(async () => served.handedOverCount === 1, { timeoutMs: 10_000 })).toBe(true);
+    await expect(old.detach("one")).rejects.toMatchObject({ code: "unavailable" });
+    expect(await successor.list()).toHaveLength(3);
+  });
+
+  test("where the kernel has no QUIESCE releases the device instead", async () => {
+    served.node.kernel.features &= ~(1n << 12n);
+    await old.attach(toSpec("four", await served.node.createImage("four", mebibyte), mebibyte));
+    await taker.takeAll(successor);
+    expect(served.node.kernel.steps).toContain("RELEASE 3");
+    expect(statesAndServers()).toEqual([...allServedBy(successorPid), { state: 1, serverPid: successorPid }]);
+  });
+
+  test("is undone when the new engine gives up in the middle", async () => {
+    const broken = {
+      plan: () => successor.plan(),
+      recover: async (volumeId: string) => {
+        if (volumeId === "two") return { volumeId, action: "failed" as const, reason: "no memory" };
+        return await successor.recover(volumeId);
+      },
+    };
+    await expect(taker.takeAll(broken)).rejects.toThrow("the device of volume two cannot be taken: no memory");
+    taker.close();
+    await successor.leave();
+    await expectTakenBack();
+  });
+
+  test("is undone when the new engine dies in the middle", async () => {
+    const dying = {
+      plan: () => successor.plan(),
+      recover: async (volumeId: string) => {
+        if (volumeId !== "three") return await successor.recover(volumeId);
+        served.node.addon.kill();
+        taker.close();
+        throw new Error("killed");
+      },
+    };
+    await expect(taker.takeAll(dying)).rejects.toThrow("killed");
+    await expectTakenBack();
+  });
+
+  test("is known to be lost when the old engine dies in the middle", async () => {
+    const target = {
+      plan: () => successor.plan(),
+      recover: async (volumeId: string) => {
+        if (volumeId === "two") await served.server.stop(0);
+        return await successor.recover(volumeId);
+      },
+    };
+    await expect(taker.takeAll(target)).rejects.toBeInstanceOf(OldEngineLost);
+  });
+
+  test("waits until no device is frozen, and changes nothing before", async () => {
+    await old.freeze(["two"], { deadlineMs: 60_000 });
+    await expect(taker.takeAll(successor)).rejects.toMatchObject({ code: "frozen" });
+    expect(statesAndServers()).toEqual(allServedBy(oldPid));
+    await old.thaw(["two"]);
+  });
+
+  test("is not begun by an engine whose journal lacks a device", async () => {
+    const stranger = {
+      plan: async () => (await successor.plan()).slice(1),
+      recover: () => Promise.reject(new Error("bug")),
+    };
+    await expect(taker.takeAll(stranger)).rejects.toThrow(/this journal does not know it: is --state-dir the same\?/);
+    taker.close();
+    await expectTakenBack();
+  });
+
+  test("is not had twice at a time", async () => {
+    const second = new HandOverTaker(served.socketPath);
+    const target = {
+      plan: () => successor.plan(),
+      recover: async (volumeId: string) => {
+        if (volumeId === "one")
+          await expect(second.takeAll(successor)).rejects.toThrow("another hand-over is going on");
+        return await successor.recover(volumeId);
+      },
+    };
+    await taker.takeAll(target);
+    second.close();
+  });
+});
