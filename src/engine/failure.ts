@@ -8,6 +8,7 @@ const codes: Partial<Record<UblkErrorCode, BlockDeviceErrorCode>> = {
   invalid_option: "invalid",
   size_misaligned: "invalid",
   feature_missing: "unsupported",
+  kernel_broken: "unsupported",
   device_frozen: "frozen",
   owner_mismatch: "internal",
   kernel_refused: "internal",

@@ -86,6 +86,17 @@ export const knownKernels: readonly KnownKernel[] = [
     cure: "nothing: devices of this library take 2 GiB at most in one request",
   },
   {
+    id: "provided-buffers",
+    severity: "note",
+    ranges: [
+      { lineage: "ubuntu", base: "6.8.0", builds: [138, 138] },
+      { lineage: "ubuntu", base: "6.8.0", builds: [146, 146] },
+    ],
+    trouble: "has broken provided-buffer rings in io_uring",
+    cure: "nothing: only batches of commands need them, which this kernel does not have",
+    features: ["BATCH_IO"],
+  },
+  {
     id: "zero-copy-false-report",
     severity: "note",
     ranges: [{ lineage: "stable", from: "6.19", to: "7.2.99" }],
