@@ -17,6 +17,11 @@ uint8_t shift_of(uint32_t bytes) {
   return static_cast<uint8_t>(std::countr_zero(bytes));
 }
 
+// 0 for a block that no kernel has.
+uint32_t bytes_of_shift(uint8_t shift) {
+  return shift < 32 ? 1U << shift : 0;
+}
+
 }  // namespace
 
 abi::Params to_params(const Geometry& geometry) {
@@ -53,7 +58,7 @@ abi::Params to_params(const Geometry& geometry) {
 Geometry from_params(const abi::Params& params) {
   return {
       .size_bytes = params.basic.dev_sectors << 9,
-      .logical_block_bytes = 1U << params.basic.logical_bs_shift,
+      .logical_block_bytes = bytes_of_shift(params.basic.logical_bs_shift),
       .max_io_bytes = params.basic.max_sectors << 9,
       .read_only = (params.basic.attrs & abi::attr_read_only) != 0,
       .discard = params.discard.max_discard_sectors != 0,

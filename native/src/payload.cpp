@@ -60,6 +60,9 @@ int Payload::prepare(Tag* tags) {
 int64_t Payload::bring(Request& request) {
   request.in_ring_by_us = false;
   if (!has_payload(request)) return 0;
+  // Never so while the driver keeps to the parameters it accepted; memory behind a buffer is not staked on
+  // it.
+  if (request.length_bytes > spec_.max_io_bytes) return -EINVAL;
   switch (spec_.mode) {
     case DataMode::copy:
     case DataMode::get_data:

@@ -37,7 +37,8 @@ class MortalJournal implements Journal {
   }
 
   async write(entry: Parameters<Journal["write"]>[0]): Promise<void> {
-    await this.around(`journal-${entry.state}`, entry.volumeId, () => this.journal.write(entry));
+    const state = entry.resizingToBytes === undefined ? entry.state : "resizing";
+    await this.around(`journal-${state}`, entry.volumeId, () => this.journal.write(entry));
   }
 
   async remove(volumeId: string): Promise<void> {

@@ -135,7 +135,8 @@ void Load::flush() {
 // The event comes first: what was durable before it is below the mark in the log of the disk too.
 void Load::mark(uint64_t flush_number) {
   record({.kind = EventKind::mark_set, .sequence = flush_number});
-  const int result = set_mark(options_.mark_device, "flush-" + std::to_string(flush_number));
+  const std::string name = std::to_string(ledger_.device_key()) + "-flush-" + std::to_string(flush_number);
+  const int result = set_mark(options_.mark_device, name);
   if (result < 0) counts_.add_error("mark", {}, result);
 }
 

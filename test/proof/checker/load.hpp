@@ -20,7 +20,7 @@ struct LoadOptions {
   uint64_t writes_max = 0;
   // Pause of each thread between two requests, so that a load of many devices leaves the machine alive.
   uint32_t pause_us = 0;
-  // The dm-log-writes device that gets a mark after each flush; empty: none.
+  // The dm-log-writes device that gets a mark KEY-flush-N after each flush; empty: none.
   std::string mark_device = {};
 };
 

@@ -15,7 +15,7 @@ const mebibyte = 1024 ** 2;
 const checkedBytes = 16 * mebibyte;
 const fileSystemBytes = 48 * mebibyte;
 const fioBytes = mebibyte;
-const checkerPauseUs = 1000;
+const checkerPauseUs = 4000;
 /** How often a kill comes while the engine is still starting, in one of so many. */
 const earlyKillEvery = 4;
 const killDelayMsMax = 300;
@@ -42,7 +42,7 @@ export class Lane {
     this.engine.start();
     const checked = await this.attach("checked", checkedBytes);
     const mounted = await this.mount(await this.attach("mounted", fileSystemBytes));
-    const load = new CheckerLoad({ device: checked.path, key: this.index + 1, pauseUs: checkerPauseUs });
+    const load = new CheckerLoad({ device: checked.path, key: this.index + 1, threads: 4, pauseUs: checkerPauseUs });
     const fio = new FioLoop(this.mountPoint, fioBytes);
     const churn = new Churn(this.engine.client, await createVolume(this.imageDirectory, "churn", mebibyte));
     for (let kill = 0; kill < killCount; kill++) await this.crash(checked, kill);

@@ -3,14 +3,15 @@ import { copyFile } from "node:fs/promises";
 import { join } from "node:path";
 import { readMachineState, waitUntilNothingIsLeft } from "../../vm/suites/support/machine-state.js";
 import { mountPoolDisk } from "../../vm/suites/support/pool-place.js";
-import { readNumber, resultsPath } from "../support/settings.js";
+import { readNumber, readText, resultsPath } from "../support/settings.js";
 import { Verdict } from "../support/verdict.js";
 import { Lane } from "./lane.js";
 import { NamedPoints } from "./named-points.js";
 
 const root = "/run/ublk-proof";
+const kernel = readText("VM_KERNEL", "uml");
 const kills = readNumber("UBLK_KILLS", 100);
-const laneCount = Math.min(readNumber("UBLK_LANES", 4), kills);
+const laneCount = Math.min(readNumber("UBLK_LANES", kernel === "uml" ? 4 : 2), kills);
 
 const verdict = new Verdict();
 const before = await readMachineState();

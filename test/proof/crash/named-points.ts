@@ -2,6 +2,7 @@ import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { BlockDeviceSpec } from "../../../src/engine/block-devices.js";
 import { waitForIo } from "../../vm/suites/support/completed-io.js";
+import { loadLibrary } from "../../vm/suites/support/library.js";
 import { CheckerLoad } from "../support/checker.js";
 import { Engine } from "../support/engine.js";
 import type { Verdict } from "../support/verdict.js";
@@ -30,9 +31,15 @@ export class NamedPoints {
   async run(): Promise<void> {
     const { client } = this.engine;
     this.engine.start();
+    const { getFeatures } = await loadLibrary();
     const device = await client.attach(await createVolume(this.imageDirectory, "bystander", bystanderBytes));
-    const load = new CheckerLoad({ device: device.path, key: 999, pauseUs: 1000 });
+    const load = new CheckerLoad({ device: device.path, key: 999, threads: 4, pauseUs: 4000 });
+    const features = new Set((await getFeatures()).map(({ name }) => name));
     for (const phase of phases) {
+      if (phase.needs !== undefined && !features.has(phase.needs)) {
+        process.stdout.write(`${phase.name}: not on this kernel, whose ublk driver lacks ${phase.needs}\n`);
+        continue;
+      }
       for (const point of phase.points) await this.dieAt(phase, point, device.deviceId);
     }
     const counts = await load.stop();

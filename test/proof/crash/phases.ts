@@ -1,9 +1,12 @@
+import { truncate } from "node:fs/promises";
 import type { BlockDeviceSpec, BlockDevices } from "../../../src/engine/block-devices.js";
 
 /** One operation of the engine, and the points in it at which an engine can end. */
 export interface Phase {
   name: string;
   points: string[];
+  /** The kernel feature without which there is no such operation. */
+  needs?: string;
   /** What must be so before. */
   prepare(devices: BlockDevices, victim: BlockDeviceSpec): Promise<unknown>;
   /** The operation, which can be repeated. */
@@ -13,6 +16,13 @@ export interface Phase {
 const attach = (devices: BlockDevices, victim: BlockDeviceSpec) => devices.attach(victim);
 const detach = (devices: BlockDevices, { volumeId }: BlockDeviceSpec) => devices.detach(volumeId);
 const aroundEach = (...steps: string[]) => steps.flatMap((step) => [`before:${step}`, `after:${step}`]);
+
+/** Another mebibyte, each time: the image first, as its owner does. */
+async function grow(devices: BlockDevices, victim: BlockDeviceSpec): Promise<unknown> {
+  victim.sizeBytes += 1n << 20n;
+  await truncate(victim.image.path, Number(victim.sizeBytes));
+  return await devices.resize(victim.volumeId, victim.sizeBytes);
+}
 
 export const phases: Phase[] = [
   {
@@ -26,6 +36,13 @@ export const phases: Phase[] = [
     points: aroundEach("START_USER_RECOVERY", "END_USER_RECOVERY", "journal-serving"),
     prepare: attach,
     act: attach,
+  },
+  {
+    name: "resize",
+    needs: "UPDATE_SIZE",
+    points: [...aroundEach("journal-resizing:victim", "UPDATE_SIZE")],
+    prepare: attach,
+    act: grow,
   },
   {
     name: "detach",

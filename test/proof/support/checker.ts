@@ -77,11 +77,16 @@ export class CheckerLoad {
   }
 }
 
+/** What a comparison found, and what the checker had to say about it. */
+export interface Verification extends CheckerCounts {
+  findings: string;
+}
+
 /** Compares a device or file with the log of a checker: after a power failure at a mark, else after a process crash. */
-export async function verifyLog(device: string, log: string, mark?: number): Promise<CheckerCounts> {
+export async function verifyLog(device: string, log: string, mark?: number): Promise<Verification> {
   const extra = mark === undefined ? [] : ["--mark", `${mark}`];
   const { stdout, stderr } = await tryCommand(checkerProgram, ["verify", "--device", device, "--log", log, ...extra]);
-  return parseCounts(stdout, stderr);
+  return { ...parseCounts(stdout, stderr), findings: stderr.trim() };
 }
 
 function parseCounts(output: string, complaints: string): CheckerCounts {

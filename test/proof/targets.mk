@@ -1,0 +1,28 @@
+# Long proofs, each in a guest and with a closing line of its own; docs/proof.md says what each proves.
+PROOF_TOOLS := $(STAMPS)/packages-build build
+PROVE = @scripts/install-packages vm && test/vm/kernels/fetch $(KERNEL) && $(1) test/proof/run $(KERNEL) $(2)
+
+.PHONY: test-crash
+test-crash: $(PROOF_TOOLS) ## SIGKILL of the engine under load, at random and at named points: KERNEL=uml|6.12|6.18|7.3 KILLS=n
+	$(call say,Killing engines on kernel $(KERNEL))
+	$(call PROVE,UBLK_KILLS=$(or $(KILLS),$(if $(filter uml,$(KERNEL)),1000,50)) PROOF_LIMIT_S=7200,crash)
+
+.PHONY: test-power-failure
+test-power-failure: $(PROOF_TOOLS) ## the power fails under the pool's disk at many points of a load: POINTS=n POOL_FS=xfs|ext4
+	$(call say,Letting the power fail)
+	@scripts/install-packages vm && test/vm/kernels/fetch uml
+	@status=0; for kind in $(or $(POOL_FS),xfs ext4); do \
+	  UBLK_POOL_FS=$$kind UBLK_POINTS=$(or $(POINTS),40) PROOF_DISKS_MB='512 3000 512 512' PROOF_LIMIT_S=1800 \
+	    test/proof/run uml power-failure || status=1; \
+	done; exit $$status
+
+.PHONY: test-tsan
+test-tsan: $(STAMPS)/packages-build $(CACHE)/uapi/usr/include/linux/ublk_cmd.h ## the engine's native tests under ThreadSanitizer
+	$(call say,Native tests under ThreadSanitizer)
+	@$(MAKE) -C native test VARIANT=tsan RESULTS=$(CURDIR)/$(RESULTS)
+
+.PHONY: fuzz
+fuzz: $(STAMPS)/packages-build $(STAMPS)/gen ## parsers of bytes from outside, fuzzed: SECONDS=n for each
+	$(call say,Fuzzing)
+	@scripts/install-packages fuzz
+	@$(MAKE) -C native fuzz SECONDS=$(or $(filter-out 0,$(SECONDS)),60)
