@@ -14,7 +14,7 @@ NODE_GYP_FLAGS := $(if $(wildcard $(NODE_PREFIX)/include/node/node_api.h),--node
 NPX := node_modules/.bin
 PROTOS := $(wildcard proto/*/*.proto proto/*/*/*.proto)
 NATIVE_SOURCES := $(wildcard native/src/* native/tools/*)
-CXX_SOURCES = $(wildcard native/src/* $(foreach folder,native/test native/tools test/proof/*,$(folder)/*.cpp $(folder)/*.hpp))
+CXX_SOURCES = $(wildcard native/src/* $(foreach folder,native/test native/fuzz native/tools test/proof/*,$(folder)/*.cpp $(folder)/*.hpp))
 SOURCES := $(shell find src -name '*.ts' -not -path 'src/gen/*' 2>/dev/null)
 
 export npm_config_update_notifier := false
@@ -170,6 +170,8 @@ bench: build ## our devices beside null_blk, kernel loop and rublk in one guest:
 	@test/vm/kernels/fetch $(BENCH_KERNEL)
 	@scripts/install-tool rublk
 	@test/bench/run --kernel $(BENCH_KERNEL)
+
+include test/proof/targets.mk
 
 .PHONY: clean
 clean: ## remove what was built; downloads and kernels in .cache/ stay
