@@ -26,3 +26,14 @@ fuzz: $(STAMPS)/packages-build $(STAMPS)/gen ## parsers of bytes from outside, f
 	$(call say,Fuzzing)
 	@scripts/install-packages fuzz
 	@$(MAKE) -C native fuzz SECONDS=$(or $(filter-out 0,$(SECONDS)),60)
+
+.PHONY: test-hand-over
+test-hand-over: $(PROOF_TOOLS) ## devices handed from engine to engine under load: KERNEL=uml|6.12|6.18|7.3 COUNT=n
+	$(call say,Handing over on kernel $(KERNEL))
+	$(call PROVE,UBLK_HAND_OVERS=$(or $(COUNT),$(if $(filter uml,$(KERNEL)),500,20)) PROOF_LIMIT_S=7200,hand-over)
+
+.PHONY: test-stress
+test-stress: $(PROOF_TOOLS) ## hundreds of devices at once, a thousand cycles, little memory; what idle devices hold: KERNEL=...
+	$(call say,Stress on kernel $(KERNEL))
+	$(call PROVE,PROOF_LIMIT_S=3600,stress)
+	$(call PROVE,PROOF_MEMORY_MB=512 PROOF_LIMIT_S=1800,memory-pressure)

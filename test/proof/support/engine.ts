@@ -50,6 +50,33 @@ export class Engine {
     }
   }
 
+  /** Starts a second process, which asks the first for its devices, and waits until the first has gone in good order. */
+  async handOver(): Promise<void> {
+    const old = this.current;
+    const next = this.start({ takeOver: true });
+    await waitFor("the old engine or the new one ends", () => hasExited(old) || hasExited(next), {
+      timeoutMs: startTimeoutMs,
+    });
+    if (hasExited(next)) throw new Error(`the new engine ended with ${describeEnd(next)}`);
+    if (old.exitCode !== 0) throw new Error(`the old engine ended with ${describeEnd(old)}`);
+  }
+
+  /** Starts a second process that dies at a point of the hand-over; the first one stays. */
+  async handOverToMortal(dieAt: string): Promise<void> {
+    const old = this.current;
+    const next = this.start({ takeOver: true, dieAt });
+    await this.waitForDeath(next);
+    this.child = old;
+    if (hasExited(old)) throw new Error(`the old engine ended too, with ${describeEnd(old)}`);
+  }
+
+  /** Starts a second process; the first one, started to die at a point of the hand-over, does so. */
+  async handOverFromMortal(): Promise<void> {
+    const old = this.current;
+    this.start({ takeOver: true });
+    await this.waitForDeath(old);
+  }
+
   /** Ends the process as a crash does. */
   async kill(): Promise<void> {
     await this.end("SIGKILL");

@@ -6,6 +6,8 @@ export class Verdict {
   /** Those of the kills that hit a named point. */
   namedKills = 0;
   handOvers = 0;
+  /** Hand-overs in which one side was killed. */
+  brokenHandOvers = 0;
   acknowledgedWrites = 0;
   verifiedBlocks = 0;
   lostBlocks = 0;
