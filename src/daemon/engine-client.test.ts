@@ -14,14 +14,15 @@ const mebibyte = 1 << 20;
 async function createHarness(): Promise<BlockDevicesHarness> {
   const served = await ServedEngine.start();
   const { node } = served;
+  const devices = served.connect();
   return {
     isRemote: true,
-    devices: served.connect(),
+    devices,
     createVolume: async (volumeId) => toSpec(volumeId, await node.createImage(volumeId, mebibyte), mebibyte),
     resizeImage: ({ image }, sizeBytes) => truncate(image.path, Number(sizeBytes)),
     canResize: true,
     readLimits: (volumeId) => node.readLimits(volumeId),
-    waitUntilListening: () => served.waitForListeners(1),
+    waitUntilListening: () => devices.waitUntilListening(),
     hold: async ({ deviceId }) => {
       node.users.set(deviceId, [{ kind: "mount", name: "/mnt/somewhere" }]);
       return async () => void node.users.delete(deviceId);

@@ -79,6 +79,11 @@ export class EngineClient implements BlockDevices {
     };
   }
 
+  /** Resolves once every listener hears what happens from then on. */
+  async waitUntilListening(): Promise<void> {
+    await Promise.all([...this.subscriptions].map(({ isHeard }) => isHeard));
+  }
+
   async adopt(): Promise<AdoptionReport> {
     return { entries: (await this.connection.call(EngineService.adopt, {})).entries.map(fromAdoptionMessage) };
   }

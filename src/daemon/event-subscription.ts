@@ -8,6 +8,9 @@ const pauseMs = 100;
 
 /** Listens to the events of whichever engine serves the socket, until it is ended. */
 export class EventSubscription {
+  /** Settled once the listener hears what happens. */
+  readonly isHeard: Promise<void>;
+  private setHeard: () => void = () => undefined;
   private stream: ClientReadableStream<EventsResponse> | undefined;
   private timer: NodeJS.Timeout | undefined;
   private isEnded = false;
@@ -16,6 +19,9 @@ export class EventSubscription {
     private readonly connection: EngineConnection,
     private readonly listener: BlockDeviceListener,
   ) {
+    this.isHeard = new Promise((resolve) => {
+      this.setHeard = resolve;
+    });
     this.open();
   }
 
@@ -29,6 +35,7 @@ export class EventSubscription {
     const stream = this.connection.openStream(EngineService.events, { volumeIds: [] });
     this.stream = stream;
     stream.on("data", (message: EventsResponse) => {
+      if (message.event?.$case === "subscribed") this.setHeard();
       const event = fromEventMessage(message);
       if (event !== undefined && !this.isEnded) queueMicrotask(() => this.listener(event));
     });

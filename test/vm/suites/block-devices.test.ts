@@ -1,10 +1,12 @@
 import { mkdtemp, rm, truncate } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
+import type { EngineClient } from "../../../src/daemon/engine-client.js";
 import type { BlockDevice, BlockDeviceLimits, BlockDeviceSpec } from "../../../src/engine/block-devices.js";
 import { FileJournal } from "../../../src/engine/journal.js";
 import { type BlockDevicesHarness, describeBlockDevices } from "../../../src/engine/testing/block-devices-contract.js";
 import { removeDevice } from "../../../src/ublk/index.js";
+import { EngineDaemon } from "./support/engine-daemon.js";
 import { EngineProcess } from "./support/engine-process.js";
 import { ImageDirectory } from "./support/image-directory.js";
 import { loadLibrary } from "./support/library.js";
@@ -13,6 +15,8 @@ import { runCommand, tryCommand } from "./support/run-command.js";
 import { scale } from "./support/scale.js";
 
 const sizeBytes = 32 * 1024 ** 2;
+
+const daemonDirectory = "/run/ublk-block-devices-daemon";
 
 let images: ImageDirectory;
 let machineBefore: MachineState;
@@ -102,6 +106,75 @@ async function createHarness(): Promise<BlockDevicesHarness> {
     restartAfterClose: () => engines.restart(),
     destroy: () => engines.destroy(),
   };
+}
+
+/** One daemon for every case, which the next case finds without devices. */
+class RemoteEngine {
+  private readonly clients: EngineClient[] = [];
+
+  private constructor(private daemon: EngineDaemon) {}
+
+  static async start(): Promise<RemoteEngine> {
+    return new RemoteEngine(await EngineDaemon.start({ directory: daemonDirectory }));
+  }
+
+  connect(): EngineClient {
+    const client = this.daemon.connect();
+    this.clients.push(client);
+    return client;
+  }
+
+  async restart(how: "kill" | "terminate"): Promise<EngineClient> {
+    await this.daemon[how]();
+    this.daemon = await this.daemon.restart();
+    return this.connect();
+  }
+
+  async clear(): Promise<void> {
+    const client = this.connect();
+    for (const { volumeId } of await client.list()) await client.detach(volumeId);
+    for (const open of this.clients.splice(0)) await open.close();
+  }
+
+  async end(): Promise<void> {
+    await this.daemon.terminate();
+    await this.daemon.keepLog("block-devices-daemon");
+    await rm(daemonDirectory, { recursive: true });
+  }
+}
+
+let remote: RemoteEngine;
+
+async function createRemoteHarness(): Promise<BlockDevicesHarness> {
+  const devices = remote.connect();
+  const journal = new FileJournal(join(daemonDirectory, "state/engine/devices"));
+  return {
+    isRemote: true,
+    devices,
+    createVolume,
+    resizeImage: ({ image }, bytes) => truncate(image.path, Number(bytes)),
+    canResize: await offersResize(),
+    readLimits: async (volumeId) => (await journal.read(volumeId))?.limits ?? {},
+    waitUntilListening: () => devices.waitUntilListening(),
+    hold: mount,
+    restartAfterKill: () => remote.restart("kill"),
+    restartAfterClose: () => remote.restart("terminate"),
+    destroy: () => remote.clear(),
+  };
+}
+
+if (scale === "full") {
+  describe("over a socket,", () => {
+    beforeAll(async () => {
+      remote = await RemoteEngine.start();
+    });
+
+    afterAll(async () => {
+      await remote.end();
+    });
+
+    describeBlockDevices("EngineClient on real devices", createRemoteHarness);
+  });
 }
 
 // Two processes for each of its cases: too slow to start where a smoke run is asked for.

@@ -15,5 +15,5 @@ export async function createEngineVolume(images: ImageDirectory, volumeId: strin
 export async function startVerifiedLoad(path: string): Promise<void> {
   const job = ["--name=load", `--filename=${path}`, "--rw=randwrite", "--bs=4k", "--iodepth=8", "--ioengine=libaio"];
   const check = ["--direct=1", "--verify=crc32c", "--verify_fatal=1", "--verify_backlog=256", "--size=16m"];
-  await runCommand("fio", [...job, ...check, "--loops=2"]);
+  await runCommand("fio", [...job, ...check, "--loops=1"]);
 }
