@@ -5,12 +5,16 @@ import { socketPathBytesMax } from "../rpc/unix-socket.js";
 export class ConfigError extends Error {
   override readonly name = "ConfigError";
   readonly code = "invalid_config";
+
+  constructor(message: string) {
+    super(message.replace(/\p{Cc}/gu, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`));
+  }
 }
 
 /** `unix:///run/csi.sock`, `unix:/run/csi.sock` or the bare path: the path of the socket. */
 export function parseEndpoint(text: string, flag = "--endpoint", bytesMax = socketPathBytesMax): string {
   const path = text.replace(/^unix:(\/\/)?/, "");
-  if (!path.startsWith("/") || path.endsWith("/")) {
+  if (!path.startsWith("/") || path.endsWith("/") || path.includes("\0")) {
     throw new ConfigError(`${flag} "${text}" must be unix:// and an absolute path, such as unix:///csi/csi.sock`);
   }
   if (Buffer.byteLength(path) > bytesMax) {
@@ -42,7 +46,8 @@ export function parseDriverName(text: string): string {
 
 /** An absolute directory. */
 export function parseDirectory(flag: string, text: string): string {
-  if (text.startsWith("/") && text !== "/") return text.replace(/\/+$/, "");
+  const path = text.replace(/\/+$/, "");
+  if (path.startsWith("/") && !path.includes("\0")) return path;
   throw new ConfigError(`${flag} "${text}" must be an absolute path below /`);
 }
 

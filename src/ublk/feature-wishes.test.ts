@@ -41,9 +41,9 @@ test("a target that does no I/O on the pages rules zero copy out", () => {
 });
 
 const wrong: [unknown, string][] = [
-  ["UPDATE_SIZE", "features is UPDATE_SIZE; expected an object"],
+  ["UPDATE_SIZE", 'features is "UPDATE_SIZE"; expected an object'],
   [{ want: [] }, 'features has the unknown list "want"; expected require, prefer and avoid'],
-  [{ require: "UPDATE_SIZE" }, "features.require is UPDATE_SIZE; expected an array of names"],
+  [{ require: "UPDATE_SIZE" }, 'features.require is "UPDATE_SIZE"; expected an array of names'],
   [{ prefer: ["update_size"] }, 'features.prefer has "update_size"; expected one of SUPPORT_ZERO_COPY,'],
   [{ require: ["USER_COPY"] }, "features.require has USER_COPY; choose it with the option dataMode"],
   [{ avoid: ["SAFE_STOP_DEV"] }, "features.avoid has SAFE_STOP_DEV, which the driver sets whether asked or not"],

@@ -4,6 +4,7 @@ import { featureRules } from "./feature-rules.js";
 import { type FeatureName, isFeatureName } from "./features.js";
 import type { FeatureWishes } from "./negotiate.js";
 import type { Target } from "./options.js";
+import { showValue } from "./show-value.js";
 
 /** Features by name, for what no option of its own covers. */
 export interface FeatureOptions {
@@ -73,14 +74,14 @@ type Fail = (message: string) => never;
 
 function toObject(options: unknown, fail: Fail): Record<string, unknown> {
   if (typeof options === "object" && options !== null) return options as Record<string, unknown>;
-  return fail(`features is ${String(options)}; expected an object with require, prefer or avoid`);
+  return fail(`features is ${showValue(options)}; expected an object with require, prefer or avoid`);
 }
 
 function assertNames(list: string, names: unknown, fail: Fail): asserts names is FeatureName[] {
-  if (!Array.isArray(names)) fail(`features.${list} is ${String(names)}; expected an array of names`);
+  if (!Array.isArray(names)) fail(`features.${list} is ${showValue(names)}; expected an array of names`);
   for (const name of names as unknown[]) {
     if (!isFeatureName(name)) {
-      fail(`features.${list} has "${String(name)}"; expected one of ${Object.keys(featureRules).join(", ")}`);
+      fail(`features.${list} has ${showValue(name)}; expected one of ${Object.keys(featureRules).join(", ")}`);
     }
     const { option, forced } = featureRules[name as FeatureName];
     if (option) fail(`features.${list} has ${name}; choose it with the option ${option}`);

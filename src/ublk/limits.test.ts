@@ -31,7 +31,7 @@ const refused: [string, unknown, string][] = [
   ["zero as a bigint", { iops: 0n }, "limits.iops is 0; expected a whole number from 1"],
   ["less than zero", { readIops: -1 }, "limits.readIops is -1"],
   ["a fraction", { writeIops: 0.5 }, "limits.writeIops is 0.5"],
-  ["a text", { bytesPerSecond: "1M" }, "limits.bytesPerSecond is 1M"],
+  ["a text", { bytesPerSecond: "1M" }, 'limits.bytesPerSecond is "1M"'],
   ["no number", { iops: Number.NaN }, "limits.iops is NaN"],
   ["too much", { writeBytesPerSecond: 10n ** 13n }, "limits.writeBytesPerSecond is 10000000000000"],
   ["no burst", { burstMs: 0 }, "limits.burstMs is 0; expected a whole number from 1 to 60000"],

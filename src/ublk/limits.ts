@@ -1,5 +1,6 @@
 import type { NativeLimits } from "./addon.js";
 import { UblkError } from "./errors.js";
+import { showValue } from "./show-value.js";
 
 /**
  * Ceilings of one device; what is absent has none. Operations and bytes of reads, of writes, and of both together. Discards
@@ -39,7 +40,7 @@ export function toNativeLimits(limits: Limits, operation: string): NativeLimits 
   const unknownName = Object.keys(limits ?? {}).find((name) => !known.includes(name));
   if (typeof limits !== "object" || limits === null) fail(operation, "limits", limits, "an object");
   if (unknownName !== undefined) {
-    fail(operation, "limits: the unknown name", JSON.stringify(unknownName), `one of ${known.join(", ")}`);
+    fail(operation, "limits: the unknown name", unknownName, `one of ${known.join(", ")}`);
   }
   const checked = rates.map((name) => [name, toRate(name, limits[name], operation)]);
   return { ...Object.fromEntries(checked), burstMs: toBurst(limits.burstMs, operation) };
@@ -60,7 +61,7 @@ function toBurst(value: unknown, operation: string): number {
 }
 
 function fail(operation: string, name: string, value: unknown, expected: string, hint?: string): never {
-  throw new UblkError("invalid_option", `${name} is ${String(value)}; expected ${expected}`, {
+  throw new UblkError("invalid_option", `${name} is ${showValue(value)}; expected ${expected}`, {
     operation,
     ...(hint !== undefined && { hint }),
   });

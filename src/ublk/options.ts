@@ -4,6 +4,7 @@ import { UblkError, type UblkErrorCode } from "./errors.js";
 import { type FeatureOptions, validateFeatureOptions } from "./feature-wishes.js";
 import { type Limits, toNativeLimits } from "./limits.js";
 import type { FeatureWishes } from "./negotiate.js";
+import { showValue } from "./show-value.js";
 
 /** Where the bytes of a device live. */
 export type Target =
@@ -276,15 +277,11 @@ class OptionChecker {
   }
 
   private fail(name: string, value: unknown, expected: string): never {
-    throw invalid(this.operation, `${name} is ${show(value)}; expected ${expected}`);
+    throw invalid(this.operation, `${name} is ${showValue(value)}; expected ${expected}`);
   }
 }
 
 function invalid(operation: string, message: string, more: { code?: UblkErrorCode; hint?: string } = {}): UblkError {
   const { code = "invalid_option", hint } = more;
   return new UblkError(code, message, { operation, ...(hint !== undefined && { hint }) });
-}
-
-function show(value: unknown): string {
-  return typeof value === "string" ? JSON.stringify(value) : String(value);
 }

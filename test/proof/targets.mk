@@ -21,11 +21,15 @@ test-tsan: $(STAMPS)/packages-build $(CACHE)/uapi/usr/include/linux/ublk_cmd.h #
 	$(call say,Native tests under ThreadSanitizer)
 	@$(MAKE) -C native test VARIANT=tsan RESULTS=$(CURDIR)/$(RESULTS)
 
+FUZZ_SECONDS := $(or $(filter-out 0,$(SECONDS)),60)
+
 .PHONY: fuzz
-fuzz: $(STAMPS)/packages-build $(STAMPS)/gen ## parsers of bytes from outside, fuzzed: SECONDS=n for each
+fuzz: $(STAMPS)/packages-build $(STAMPS)/gen ## parsers of bytes from outside, in C++ and in TypeScript: SECONDS=n for each
 	$(call say,Fuzzing)
 	@scripts/install-packages fuzz
-	@$(MAKE) -C native fuzz SECONDS=$(or $(filter-out 0,$(SECONDS)),60)
+	@$(MAKE) -C native fuzz SECONDS=$(FUZZ_SECONDS)
+	@NODE_OPTIONS='--experimental-vm-modules --no-warnings' $(NPX)/jest fuzz.test --testTimeout=3600000 --silent \
+	  --globals '{"fuzzSeconds": $(FUZZ_SECONDS)}'
 
 .PHONY: test-hand-over
 test-hand-over: $(PROOF_TOOLS) ## devices handed from engine to engine under load: KERNEL=uml|6.12|6.18|7.3 COUNT=n
