@@ -7,8 +7,25 @@
 
 namespace ublk {
 
-bool Commands::fetch(Tag& tag) {
-  return queue_command(tag, abi::io_fetch_req, 0);
+int Commands::use_batches(uint16_t depth) {
+  batch_ = std::make_unique<Batch>(ring_, queue_id_, depth, mode_);
+  return batch_->prepare();
+}
+
+bool Commands::fetch_all(std::span<Tag> tags) {
+  for (Tag& tag : tags) {
+    if (batch_ != nullptr) {
+      arm(tag);
+    } else if (!queue_command(tag, abi::io_fetch_req, 0)) {
+      return false;
+    }
+  }
+  return batch_ == nullptr || batch_->hand_over(tags);
+}
+
+void Commands::arm(Tag& tag) {
+  tag.move(TagState::armed);
+  armed_count_++;
 }
 
 bool Commands::get_data(Tag& tag) {
@@ -16,14 +33,20 @@ bool Commands::get_data(Tag& tag) {
 }
 
 bool Commands::commit(Tag& tag, int32_t result) {
-  return queue_command(tag, abi::io_commit_and_fetch_req, result);
+  if (batch_ == nullptr) return queue_command(tag, abi::io_commit_and_fetch_req, result);
+  batch_->commit(tag, result);
+  arm(tag);
+  if (ended_) {
+    came_back();
+    tag.move(TagState::retired);
+  }
+  return true;
 }
 
 bool Commands::queue_command(Tag& tag, uint32_t operation, int32_t result) {
   io_uring_sqe* sqe = ring_.next_sqe();
   if (sqe == nullptr) return false;
-  tag.move(TagState::armed);
-  armed_count_++;
+  arm(tag);
   sqe->opcode = IORING_OP_URING_CMD;
   sqe->fd = char_slot;
   sqe->flags = IOSQE_FIXED_FILE;

@@ -161,6 +161,7 @@ Status Device::start_queues(Control& control) {
     spec.depth = info_.queue_depth;
     spec.max_io_bytes = info_.max_io_buf_bytes;
     spec.mode = data_mode();
+    spec.batch = batch();
     spec.char_fd = char_device_.get();
     spec.target = &target_;
     const Status status = choose_cpus(control, spec);

@@ -7,11 +7,14 @@ namespace ublk {
 // What a completion in a queue's ring is an answer to: the upper half of its user_data. The lower half is the
 // tag, where there is one.
 enum class Mark : uint32_t {
-  command,    // a ublk command: the tag comes with a request, or is aborted
-  target_io,  // I/O of the target
-  payload,    // the request's pages are in the ring's table, or it is time to try that again
-  release,    // they could not be taken out of it
-  bell,       // another thread rang
+  command,        // a ublk command: the tag comes with a request, or is aborted
+  target_io,      // I/O of the target
+  payload,        // the request's pages are in the ring's table, or it is time to try that again
+  release,        // they could not be taken out of it
+  batch_prepare,  // the tags are in the kernel's hands, or it refused them
+  batch_deliver,  // tags that came with a request, or the end of them
+  batch_commit,   // how many of the answers the kernel has taken
+  bell,           // another thread rang
 };
 
 constexpr uint64_t to_user_data(Mark mark, uint16_t tag = 0) {

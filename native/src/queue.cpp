@@ -50,6 +50,7 @@ Status Queue::start() {
     target_queue_.state.reset();
     descriptors_.reset();
     payload_.reset();
+    commands_.reset();
   });
   if (started < 0) return {started, "START_QUEUE"};
   return outcome.get();
@@ -69,11 +70,11 @@ Status Queue::prepare() {
   if (result < 0) return {result, "CREATE_RING"};
   result = descriptors_.map(spec_.char_fd, spec_.queue_id, spec_.depth);
   if (result == 0) result = payload_.prepare(tags_.data());
+  if (result == 0 && spec_.batch) result = commands_.use_batches(spec_.depth);
   if (result == 0) result = open_target_queue();
   if (result < 0) return {result, "START_QUEUE"};
   broken_ = !bell_.watch(ring_);
-  fetch_all_tags();
-  result = ring_.submit_and_wait(0);
+  result = fetch_all_tags();
   return Status::of(broken_ ? -EIO : result, "START_QUEUE");
 }
 
@@ -104,10 +105,17 @@ int Queue::open_target_queue() {
   return ops.open_queue(*spec_.target, target_queue_, shape);
 }
 
-void Queue::fetch_all_tags() {
-  for (Tag& tag : tags_) {
-    if (!commands_.fetch(tag)) broken_ = true;
+int Queue::fetch_all_tags() {
+  if (!commands_.fetch_all(tags_)) return -EIO;
+  if (commands_.batch() == nullptr) return ring_.submit_and_wait(0);
+  // All or nothing, and deliveries only afterwards: a queue that is not ready is given none.
+  while (handed_over_ == -EINPROGRESS) {
+    const int entered = ring_.submit_and_wait(1);
+    if (entered < 0 && entered != -EINTR) return entered;
+    for (const Completion& completion : ring_.take_completions()) handle(completion);
   }
+  if (handed_over_ < 0) return handed_over_;
+  return commands_.batch()->deliver() ? ring_.submit_and_wait(0) : -EIO;
 }
 
 void Queue::serve() {
@@ -122,11 +130,17 @@ void Queue::serve() {
   }
   // The commits of a drained queue's last requests are still only queued; unsent, the next server would do
   // those requests again.
-  if (!broken_) ring_.submit_and_wait(0);
+  if (!broken_) submit();
   if (!draining_) events_.on_ended();
 }
 
+void Queue::submit() {
+  if (!commands_.flush()) broken_ = true;
+  ring_.submit_and_wait(0);
+}
+
 int Queue::enter_ring() {
+  if (!commands_.flush()) return -EIO;
   const bool timed = !waiting_.empty() && wait_ns_ != Admission::until_woken;
   return timed ? ring_.submit_and_wait_for_ns(wait_ns_) : ring_.submit_and_wait(1);
 }
@@ -138,27 +152,39 @@ bool Queue::done() const {
 }
 
 void Queue::handle(const Completion& completion) {
-  Tag& tag = tags_[tag_of(completion.user_data)];
+  const uint16_t number = tag_of(completion.user_data);
   switch (mark_of(completion.user_data)) {
     case Mark::command:
-      handle_command(tag, completion.result);
+      handle_command(tags_[number], completion.result);
       break;
-    case Mark::target_io: {
-      const int64_t result =
-          spec_.target->ops->complete_io(*spec_.target, target_queue_, tag.request, completion.result);
-      if (result != answer_later) finish(tag, result);
+    case Mark::target_io:
+      handle_target_io(tags_[number], completion.result);
       break;
-    }
     case Mark::payload:
-      handle_payload(tag, completion.result);
+      handle_payload(tags_[number], completion.result);
       break;
     case Mark::release:
       broken_ = true;
+      break;
+    case Mark::batch_prepare:
+      commands_.batch()->handed_over(completion);
+      handed_over_ = completion.result;
+      break;
+    case Mark::batch_deliver:
+      handle_delivery(completion);
+      break;
+    case Mark::batch_commit:
+      if (!commands_.batch()->committed(completion)) broken_ = true;
       break;
     case Mark::bell:
       handle_bell();
       break;
   }
+}
+
+void Queue::handle_target_io(Tag& tag, int32_t result) {
+  const int64_t answer = spec_.target->ops->complete_io(*spec_.target, target_queue_, tag.request, result);
+  if (answer != answer_later) finish(tag, answer);
 }
 
 void Queue::handle_command(Tag& tag, int32_t result) {
@@ -172,6 +198,28 @@ void Queue::handle_command(Tag& tag, int32_t result) {
     if (!commands_.get_data(tag)) broken_ = true;
   } else {
     begin(tag);
+  }
+}
+
+void Queue::handle_delivery(const Completion& completion) {
+  Batch& batch = *commands_.batch();
+  for (const uint16_t tag : batch.tags_of(completion)) handle_command(tags_[tag], abi::io_res_ok);
+  batch.put_back(completion);
+  if ((completion.flags & IORING_CQE_F_MORE) != 0) return;
+  // Out of buffers, which are back by now, or out of places for completions.
+  if (completion.result >= 0 || completion.result == -ENOBUFS) {
+    if (!batch.deliver()) broken_ = true;
+  } else {
+    retire_armed_tags();
+  }
+}
+
+void Queue::retire_armed_tags() {
+  commands_.end_deliveries();
+  for (Tag& tag : tags_) {
+    if (tag.state() != TagState::armed) continue;
+    commands_.came_back();
+    tag.move(TagState::retired);
   }
 }
 

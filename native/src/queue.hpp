@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <cerrno>
 #include <cstdint>
 #include <functional>
 #include <vector>
@@ -41,6 +42,7 @@ struct QueueSpec {
   uint16_t depth = 0;
   uint32_t max_io_bytes = 0;
   DataMode mode = DataMode::copy;
+  bool batch = false;               // as the device was made with BATCH_IO
   int char_fd = -1;                 // /dev/ublkcN, which outlives the queue
   const Target* target = nullptr;   // outlives the queue
   std::vector<std::byte> cpu_mask;  // for the thread; empty: do not pin
@@ -74,7 +76,7 @@ class Queue : private TargetAnswers {
   int pin_to_cpus() const;
   int create_ring();
   int open_target_queue();
-  void fetch_all_tags();
+  int fetch_all_tags();
   void serve();
   int enter_ring();
   bool done() const;
@@ -82,7 +84,10 @@ class Queue : private TargetAnswers {
   // What wakes the thread.
   void handle(const Completion& completion);
   void handle_command(Tag& tag, int32_t result);
+  void handle_target_io(Tag& tag, int32_t result);
   void handle_bell();
+  void handle_delivery(const Completion& completion);
+  void retire_armed_tags();
 
   // A request's life, in order.
   void begin(Tag& tag);
@@ -92,6 +97,7 @@ class Queue : private TargetAnswers {
   void handle_payload(Tag& tag, int32_t result);
   void answer(uint16_t tag, int64_t result) override;
   void abandon(uint16_t tag) override;
+  void submit() override;
   void finish(Tag& tag, int64_t result);
   void count(const Request& request, int64_t result);
   void set_serving_count(uint32_t count);
@@ -108,6 +114,7 @@ class Queue : private TargetAnswers {
   WaitingRoom waiting_;
   uint64_t wait_ns_ = 0;  // until the admission is to be asked again for the first in the waiting room
   uint32_t serving_count_ = 0;
+  int handed_over_ = -EINPROGRESS;  // the kernel's answer to a batch of all tags
   std::atomic<bool> drain_wanted_{false};
   bool draining_ = false;
   bool broken_ = false;

@@ -56,6 +56,14 @@ int Ring::register_buffer(uint32_t index, std::span<std::byte> memory) {
   return registered < 0 ? registered : 0;
 }
 
+int Ring::register_buffer_ring(io_uring_buf_ring* buffers, uint32_t count, uint16_t group) {
+  io_uring_buf_reg registration = {};
+  registration.ring_addr = reinterpret_cast<uint64_t>(buffers);
+  registration.ring_entries = count;
+  registration.bgid = group;
+  return io_uring_register_buf_ring(&ring_, &registration, 0);
+}
+
 void Ring::clear(io_uring_sqe* sqe) const {
   std::memset(sqe, 0, (ring_.flags & IORING_SETUP_SQE128) != 0 ? 2 * sizeof(*sqe) : sizeof(*sqe));
 }
@@ -88,7 +96,7 @@ std::span<const Completion> Ring::take_completions() {
   io_uring_cqe* cqe = nullptr;
   io_uring_for_each_cqe(&ring_, head, cqe) {
     if (count == batch_size) break;
-    batch_[count++] = {.user_data = cqe->user_data, .result = cqe->res};
+    batch_[count++] = {.user_data = cqe->user_data, .result = cqe->res, .flags = cqe->flags};
   }
   io_uring_cq_advance(&ring_, count);
   return {batch_.data(), count};

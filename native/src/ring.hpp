@@ -20,6 +20,7 @@ struct RingOptions {
 struct Completion {
   uint64_t user_data;
   int32_t result;
+  uint32_t flags;  // IORING_CQE_F_*
 };
 
 // RAII over one io_uring. Knows nothing about ublk. Every function returns 0 or a count, or a negative errno.
@@ -45,6 +46,9 @@ class Ring {
   // The memory becomes the buffer of this index: its pages are pinned once, not for every request. It stays
   // pinned until reset().
   int register_buffer(uint32_t index, std::span<std::byte> memory);
+
+  // The kernel takes a buffer of this ring, in shared memory, for entries with IOSQE_BUFFER_SELECT.
+  int register_buffer_ring(io_uring_buf_ring* buffers, uint32_t count, uint16_t group);
 
   // A zeroed entry. Submits what is queued when the ring is full; null only when the kernel refuses that.
   io_uring_sqe* next_sqe();

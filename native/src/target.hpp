@@ -48,6 +48,7 @@ class TargetAnswers {
  public:
   virtual void answer(uint16_t tag, int64_t result) = 0;
   virtual void abandon(uint16_t tag) = 0;
+  virtual void submit() = 0;
 
  protected:
   ~TargetAnswers() = default;
@@ -99,7 +100,7 @@ class TargetQueue {
   bool draining() const { return draining_; }
   void begin_drain() { draining_ = true; }
   // Sends what is queued in the ring, commits of answered requests included, before the queue would.
-  void submit() { ring_.submit_and_wait(0); }
+  void submit() { answers_->submit(); }
 
   // Made by `open_queue`; destroyed on the queue's thread when that ends.
   std::unique_ptr<TargetState> state;

@@ -77,8 +77,9 @@ void FakeDriver::post(uint16_t queue_id, uint16_t tag, int32_t result) {
   post_locked(queue_id, tag, result);
 }
 
-void FakeDriver::post_locked(uint16_t queue_id, uint16_t tag, int32_t result) {
-  io_uring_prep_msg_ring(ring_.next_sqe(), ring_of_queue_[queue_id], static_cast<unsigned>(result), tag, 0);
+void FakeDriver::post_locked(uint16_t queue_id, uint64_t user_data, int32_t result) {
+  io_uring_prep_msg_ring(ring_.next_sqe(), ring_of_queue_[queue_id], static_cast<unsigned>(result), user_data,
+                         0);
   EXPECT_GE(ring_.submit_and_wait_for(deadline_ms), 0);
   for (const Completion& completion : ring_.take_completions()) EXPECT_EQ(completion.result, 0);
 }
@@ -107,21 +108,43 @@ void FakeDriver::intercept(io_uring* ring) {
 
 // A ublk command becomes a NOP that leaves no completion.
 void FakeDriver::take_over(io_uring* ring, io_uring_sqe& sqe) {
-  Command command = {.operation = sqe.cmd_op, .io = {}};
+  Command command = {.operation = sqe.cmd_op, .io = {}, .sqe_addr = sqe.addr};
   std::memcpy(&command.io, reinterpret_cast<const std::byte*>(&sqe) + offsetof(io_uring_sqe, addr3),
               sizeof(command.io));
-  EXPECT_EQ(sqe.user_data, command.io.tag);
+  const uint64_t user_data = sqe.user_data;
   EXPECT_NE(sqe.flags & IOSQE_FIXED_FILE, 0);
   std::memset(&sqe, 0, sizeof(sqe));
   sqe.opcode = IORING_OP_NOP;
   sqe.flags = IOSQE_CQE_SKIP_SUCCESS;
   commands_.push_back(command);
   ring_of_queue_[command.io.q_id] = ring->ring_fd;
+  if (command.operation == abi::io_unregister_io_buf) return;
+  if (command.operation == abi::io_register_io_buf) {
+    post_locked(command.io.q_id, user_data, next_registration());
+    return;
+  }
+  EXPECT_EQ(user_data, command.io.tag);
+  arm(command);
+}
+
+void FakeDriver::arm(const Command& command) {
   if (stopping_) {
     post_locked(command.io.q_id, command.io.tag, abi::io_res_abort);
   } else {
     EXPECT_TRUE(armed_.insert({command.io.q_id, command.io.tag}).second) << "armed twice";
   }
+}
+
+void FakeDriver::refuse_registration(int32_t result) {
+  const std::lock_guard lock(mutex_);
+  registrations_.push_back(result);
+}
+
+int32_t FakeDriver::next_registration() {
+  if (registrations_.empty()) return 0;
+  const int32_t result = registrations_.front();
+  registrations_.pop_front();
+  return result;
 }
 
 // What was written before a request was posted is visible to the queue that received it: the kernel sees to

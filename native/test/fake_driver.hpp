@@ -2,6 +2,7 @@
 
 #include <condition_variable>
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -27,6 +28,7 @@ class FakeDriver {
   struct Command {
     uint32_t operation;
     abi::IoCmd io;
+    uint64_t sqe_addr;
   };
 
   FakeDriver();
@@ -53,6 +55,9 @@ class FakeDriver {
   // As STOP_DEV: aborts every tag, and those that still come.
   void stop();
 
+  // How the next REGISTER_IO_BUF ends, which succeeds unless told otherwise.
+  void refuse_registration(int32_t result);
+
   // As the last close of the char device by a server that goes: its tags may be fetched anew.
   void forget_tags();
 
@@ -63,7 +68,9 @@ class FakeDriver {
 
  private:
   void take_over(io_uring* ring, io_uring_sqe& sqe);
-  void post_locked(uint16_t queue_id, uint16_t tag, int32_t result);
+  void arm(const Command& command);
+  int32_t next_registration();
+  void post_locked(uint16_t queue_id, uint64_t user_data, int32_t result);
 
   UniqueFd char_device_;
   mutable std::mutex mutex_;
@@ -75,6 +82,7 @@ class FakeDriver {
   bool stopping_ = false;
   std::map<uint16_t, int> ring_of_queue_;
   std::set<std::pair<uint16_t, uint16_t>> armed_;
+  std::deque<int32_t> registrations_;
 };
 
 }  // namespace ublk

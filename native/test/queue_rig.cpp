@@ -22,6 +22,12 @@ QueueRig::QueueRig(const Target& target, uint16_t depth, Admission& admission) {
   start(std::move(spec));
 }
 
+QueueRig::QueueRig(const Target& target, uint16_t depth, DataMode mode) {
+  QueueSpec spec = spec_of(target, depth);
+  spec.mode = mode;
+  start(std::move(spec));
+}
+
 QueueSpec QueueRig::spec_of(const Target& target, uint16_t depth) const {
   return {.device_id = 12,
           .queue_id = queue_id_,
@@ -61,6 +67,14 @@ void QueueRig::deliver(uint16_t tag, uint8_t operation, uint64_t sector, uint32_
 int32_t QueueRig::serve(uint16_t tag, uint8_t operation, uint64_t sector, uint32_t sectors, uint32_t flags) {
   deliver(tag, operation, sector, sectors, flags);
   return committed(tag);
+}
+
+FakeDriver::Command QueueRig::expect(uint32_t operation, uint16_t tag) {
+  const FakeDriver::Command command = driver_.take_command().value_or(FakeDriver::Command{});
+  EXPECT_EQ(command.operation, operation);
+  EXPECT_EQ(command.io.q_id, queue_id_);
+  EXPECT_EQ(command.io.tag, tag);
+  return command;
 }
 
 int32_t QueueRig::committed(uint16_t tag) {

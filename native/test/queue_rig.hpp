@@ -20,6 +20,7 @@ class QueueRig {
 
   QueueRig(const Target& target, uint16_t depth, uint16_t queue_id = 0, std::vector<std::byte> cpu_mask = {});
   QueueRig(const Target& target, uint16_t depth, Admission& admission);
+  QueueRig(const Target& target, uint16_t depth, DataMode mode);
 
   FakeDriver& driver() { return driver_; }
   Queue& queue() { return *queue_; }
@@ -30,6 +31,8 @@ class QueueRig {
   void deliver(uint16_t tag, uint8_t operation, uint64_t sector, uint32_t sectors, uint32_t flags = 0);
   // deliver() and the result that the queue commits for it.
   int32_t serve(uint16_t tag, uint8_t operation, uint64_t sector, uint32_t sectors, uint32_t flags = 0);
+  // Expects the next command to be this one, for this tag.
+  FakeDriver::Command expect(uint32_t operation, uint16_t tag);
   // Expects the commit of this tag to be the next command.
   int32_t committed(uint16_t tag);
 

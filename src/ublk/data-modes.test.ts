@@ -71,8 +71,16 @@ describe("auto", () => {
   });
 });
 
-test("batches are a requirement when they are asked for", async () => {
-  expect((await start(everything).ublk.createAndServe(nothing, { batch: "on" })).batch).toBe(true);
-  const error = await failure(floorMask, nothing, { batch: "on" });
-  expect(error.message).toContain("BATCH_IO (first in kernel 7.0)");
+describe("batches", () => {
+  test("are a requirement when they are asked for", async () => {
+    const options = { batch: "on", allowBrokenKernel: true } as const;
+    expect((await start(everything).ublk.createAndServe(nothing, options)).batch).toBe(true);
+    const error = await failure(floorMask, nothing, options);
+    expect(error.message).toContain("BATCH_IO (first in kernel 7.0)");
+  });
+
+  test("are refused on a kernel that is not to be trusted with them", async () => {
+    const error = await failure(everything, nothing, { batch: "on" });
+    expect(error.message).toContain("it may write to the memory of another process");
+  });
 });

@@ -16,7 +16,7 @@ export async function negotiateFor(
   const { featureMask: offered, kernelRelease } = kernel;
   // What an ordinary process asks for is judged when it asks: the driver's EPERM says what is missing.
   const privileged = !options.unprivileged || (await isPrivileged(reader));
-  const broken = findBrokenFeatures(kernel.findings);
+  const broken = options.allowBrokenKernel ? new Map() : findBrokenFeatures(kernel.findings);
   const facts = { offered, kernelRelease, privileged, broken };
   const [best, ...others] = toCandidates(options.dataMode, options.target.kind).map((mode) => {
     const wishes = toWishes(options, mode);

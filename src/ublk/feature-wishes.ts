@@ -23,6 +23,8 @@ export interface WishingOptions {
   unprivileged: boolean;
   dataMode: DataMode | "auto";
   batch: "auto" | "on" | "off";
+  /** Ask for features that this kernel is known to do badly. */
+  allowBrokenKernel?: boolean;
   features: FeatureWishes;
 }
 

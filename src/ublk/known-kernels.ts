@@ -104,6 +104,16 @@ export const knownKernels: readonly KnownKernel[] = [
     cure: "nothing",
   },
   {
+    id: "batch-copy-without-server",
+    severity: "note",
+    // Seen on 7.3.4; no fix is known. The bound is the next kernel to look at.
+    ranges: [{ from: "7.0.0-rc1", before: "7.4.0-rc1" }],
+    trouble:
+      "may write to the memory of another process when a server that takes its commands in batches ends under load",
+    cure: "nothing: batches are not used there",
+    features: ["BATCH_IO"],
+  },
+  {
     id: "batch-quiesce",
     severity: "note",
     ranges: [

@@ -48,7 +48,7 @@ export interface DeviceOptions {
   unprivileged?: boolean;
   /** How payload travels. Default `auto`: the best for target and kernel, see `UblkDevice.dataMode`. */
   dataMode?: DataMode | "auto";
-  /** Fetch and commit requests in batches (kernel 7.0). Default `auto`, which does it where it is known to win. */
+  /** Fetch and commit requests in batches (kernel 7.0). Default `auto`: where that is known to win and to be safe. */
   batch?: "auto" | "on" | "off";
   /** The CPUs that the queues' threads may use. Default: those of each hardware queue. */
   cpus?: readonly number[];

@@ -8,6 +8,7 @@ import {
   getFeatures,
   recoverAndServe,
   type Target,
+  type UblkDevice,
 } from "../../../src/ublk/index.js";
 import { waitForIo } from "./support/completed-io.js";
 import { compareDevice, createRandomFile, writeToDevice } from "./support/device-io.js";
@@ -31,6 +32,8 @@ const shapes = byScale<{ place: Place; block: 512 | 4096 }[]>({
   smoke: [{ place: "direct file", block: 4096 }],
 });
 const cases = dataModeNames.flatMap((dataMode) => shapes.map((shape) => ({ dataMode, ...shape })));
+/** The kernel has no batches of requests whose payload it is asked for later. */
+const batchModes = dataModeNames.filter((dataMode) => dataMode !== "get-data");
 
 async function makeTarget(place: Place): Promise<{ target: Target & { path: string }; direct: boolean }> {
   if (place === "memory file") {
@@ -42,23 +45,39 @@ async function makeTarget(place: Place): Promise<{ target: Target & { path: stri
 
 /** The features of the mode that this kernel lacks. Each kernel proves the modes it has, and the refusal of the others. */
 async function findMissing(dataMode: DataMode): Promise<string[]> {
-  const offered = (await getFeatures()).map(({ name }) => name);
-  return dataModes[dataMode].features.filter((name) => !offered.includes(name));
+  return await findMissingOf(dataModes[dataMode].features);
 }
 
-async function expectRefusal(dataMode: DataMode, missing: string[], target: Target): Promise<void> {
-  const error = await failure(createAndServe({ target }, { dataMode }));
+async function findMissingOf(features: readonly string[]): Promise<string[]> {
+  const offered = (await getFeatures()).map(({ name }) => name);
+  return features.filter((name) => !offered.includes(name));
+}
+
+async function expectRefusal(options: DeviceOptions, missing: string[], target: Target): Promise<void> {
+  const error = await failure(createAndServe({ target }, options));
   expect(error.code).toBe("feature_missing");
   for (const name of missing) expect(error.message).toMatch(new RegExp(`${name} \\(first in kernel \\d+\\.\\d+\\)`));
 }
 
+/** Kills the server in the middle of its work, and serves its device in this process. */
+async function recoverAfterKill(server: DeviceServer, target: Target): Promise<UblkDevice> {
+  await waitForIo(server.deviceId, 200);
+  await server.kill();
+  return await recoverAndServe(server.deviceId, target);
+}
+
+const loops = byScale({ full: 12, smoke: 4 });
+
+function common(device: string) {
+  return { filename: device, direct: 1, ioengine: "io_uring", size: sizeBytes, ...verifyOptions };
+}
+
 /** Writes of many sizes at once, each read back and checked, with flushes and FUA in between. */
 async function verify(device: string, block: number): Promise<void> {
-  const common = { filename: device, direct: 1, ioengine: "io_uring", size: sizeBytes, ...verifyOptions };
   const sizes = { bsrange: `${block}-256k`, blockalign: block, bs_unaligned: 0 };
   await runFio({
-    deep: { ...common, rw: "randwrite", ...sizes, iodepth: 32, fsync: 16 },
-    durable: { ...common, rw: "randwrite", bs: "16k", sync: 1, number_ios: 32, iodepth: 4, verify_backlog: 8 },
+    deep: { ...common(device), rw: "randwrite", ...sizes, iodepth: 32, fsync: 16 },
+    durable: { ...common(device), rw: "randwrite", bs: "16k", sync: 1, number_ios: 32, iodepth: 4, verify_backlog: 8 },
   });
 }
 
@@ -66,7 +85,7 @@ describe("payload", () => {
   test.each(cases)("$dataMode, $place, blocks of $block: every byte arrives", async ({ dataMode, place, block }) => {
     const { target, direct } = await makeTarget(place);
     const missing = await findMissing(dataMode);
-    if (missing.length > 0) return await expectRefusal(dataMode, missing, target);
+    if (missing.length > 0) return await expectRefusal({ dataMode }, missing, target);
 
     const options: DeviceOptions = { dataMode, direct, logicalBlockSizeBytes: block, queueDepth: 16 };
     const device = await createAndServe({ target }, { ...options, queueCount: 2 });
@@ -86,13 +105,41 @@ describe("payload", () => {
   });
 });
 
+describe("batches", () => {
+  test.each(batchModes)("%s: requests that come and go by the batch keep every byte", async (dataMode) => {
+    const { target } = await makeTarget("direct file");
+    const missing = [...(await findMissing(dataMode)), ...(await findMissingOf(["BATCH_IO"]))];
+    if (missing.length > 0)
+      return await expectRefusal({ dataMode, batch: "on", allowBrokenKernel: true }, missing, target);
+
+    // Neither killed nor released under load: docs/data-modes.md says why batches have to be asked for twice.
+    const options: DeviceOptions = { dataMode, batch: "on", allowBrokenKernel: true, queueCount: 2, queueDepth: 16 };
+    const device = await createAndServe({ target }, options);
+    expect(device).toMatchObject({ dataMode, batch: true });
+    await verify(device.path, 512);
+    const data = await createRandomFile(join(rig.scratch, "data"), sizeBytes);
+    await writeToDevice(data, device.path);
+    await compareDevice(data, device.path);
+    expect(device.stats().errors).toBe(0n);
+    await device.stop();
+    await runCommand("cmp", [data, target.path]);
+  });
+
+  test("a kernel that has them is still not trusted with them unless one insists", async () => {
+    const { target } = await makeTarget("direct file");
+    const error = await failure(createAndServe({ target }, { batch: "on" }));
+    expect(error).toMatchObject({ code: "feature_missing" });
+    expect(error.message).toContain("BATCH_IO (first in kernel 7.0)");
+  });
+});
+
 describe("failures", () => {
   test.each(dataModeNames)(
     "%s: an image that was cut short is an error to its reader, never other bytes",
     async (dataMode) => {
       const { target } = await makeTarget("direct file");
       const missing = await findMissing(dataMode);
-      if (missing.length > 0) return await expectRefusal(dataMode, missing, target);
+      if (missing.length > 0) return await expectRefusal({ dataMode }, missing, target);
 
       const device = await createAndServe({ target }, { dataMode });
       const data = await createRandomFile(join(rig.scratch, "data"), sizeBytes);
@@ -167,16 +214,11 @@ describe("another life", () => {
   test.each(dataModeNames)("%s: a killed server's device goes on in its mode, with nothing lost", async (dataMode) => {
     const { target } = await makeTarget("direct file");
     const missing = await findMissing(dataMode);
-    if (missing.length > 0) return await expectRefusal(dataMode, missing, target);
+    if (missing.length > 0) return await expectRefusal({ dataMode }, missing, target);
 
     const server = await DeviceServer.start({ create: [{ target }, { dataMode, recoverable: true, queueCount: 2 }] });
     const path = `/dev/ublkb${server.deviceId}`;
-    const load = runFio({
-      job: {
-        ...{ filename: path, direct: 1, ioengine: "io_uring", size: sizeBytes, rw: "randwrite", bsrange: "4k-128k" },
-        ...{ iodepth: 32, loops: byScale({ full: 12, smoke: 4 }), ...verifyOptions },
-      },
-    });
+    const load = runFio({ job: { ...common(path), rw: "randwrite", bsrange: "4k-128k", iodepth: 32, loops } });
     let device = await recoverAfterKill(server, target);
     expect(device.dataMode).toBe(dataMode);
     await load;
@@ -189,10 +231,4 @@ describe("another life", () => {
     await device.stop();
     exercised("USER_RECOVERY", "USER_RECOVERY_REISSUE", ...dataModes[dataMode].features);
   });
-
-  async function recoverAfterKill(server: DeviceServer, target: Target) {
-    await waitForIo(server.deviceId, 200);
-    await server.kill();
-    return await recoverAndServe(server.deviceId, target);
-  }
 });
