@@ -72,12 +72,17 @@ def make_loop() -> Device:
     return Device("loop", path, None, "direct I/O, kernel defaults")
 
 
-def serve_ours(name: str, target: dict) -> Device:
-    options = {"queueCount": QUEUES, "queueDepth": QUEUE_DEPTH, "maxIoBytes": MAX_IO_BYTES}
+def serve_ours(name: str, target: dict, **special: object) -> Device:
+    options = {"queueCount": QUEUES, "queueDepth": QUEUE_DEPTH, "maxIoBytes": MAX_IO_BYTES, **special}
     params = {"target": target, "sizeBytes": IMAGE_BYTES}
     server = Server(["node", str(HERE / "serve.js"), json.dumps(params), json.dumps(options)], LOGS / name)
     answer = server.wait_for_json_line()
     return Device(name, answer.pop("path"), server, json.dumps(answer))
+
+
+def serve_file(name: str, **special: object) -> Device:
+    """All on one image: only one of them works at a time."""
+    return serve_ours(name, {"kind": "file", "path": str(image_path("file"))}, **special)
 
 
 def serve_rublk(name: str, *arguments: str) -> Device:
@@ -115,7 +120,12 @@ MAKERS = {
     "null": lambda: serve_ours("null", {"kind": "null"}),
     "rublk-null": lambda: serve_rublk("rublk-null", "null"),
     "loop": make_loop,
-    "file": lambda: serve_ours("file", {"kind": "file", "path": str(image_path("file"))}),
+    "file": lambda: serve_file("file"),
+    "file-copy": lambda: serve_file("file-copy", dataMode="copy"),
+    "file-user-copy": lambda: serve_file("file-user-copy", dataMode="user-copy"),
+    "file-batch": lambda: serve_file("file-batch", batch="on", allowBrokenKernel=True),
+    "memory": lambda: serve_ours("memory", {"kind": "memory"}),
+    "memory-copy": lambda: serve_ours("memory-copy", {"kind": "memory"}, dataMode="copy"),
     "rublk-loop": lambda: serve_rublk("rublk-loop", "loop", "-f", str(image_path("rublk-loop"))),
 }
 

@@ -4,7 +4,7 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from .plan import DEVICES, WORKLOADS
+from .plan import DEVICES, WORKLOADS, devices_for
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 RESULTS = REPOSITORY / ".cache/bench"
@@ -52,7 +52,7 @@ def add_measurement_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=positive, default=5, help="rounds over all devices and workloads (5)")
     parser.add_argument("--seconds", type=float, default=0.06, help="length of one measurement in guest time (0.06)")
     parser.add_argument("--disk", choices=DISKS, default="ram", help="what carries the xfs (ram)")
-    parser.add_argument("--devices", type=names_from(DEVICES), default=list(DEVICES), help="comma-separated")
+    parser.add_argument("--devices", type=names_from(DEVICES), help="comma-separated; default: all that the kernel can")
     parser.add_argument("--workloads", type=names_from(WORKLOADS), default=list(WORKLOADS), help="comma-separated")
 
 
@@ -67,6 +67,7 @@ def parse_host_options(arguments: list[str]) -> HostOptions:
                         help="what a guest's second is: instructions executed, whatever the host's load, or real time")
     add_measurement_options(parser)
     parsed = parser.parse_args(arguments)
+    parsed.devices = parsed.devices or devices_for(parsed.kernel)
     return HostOptions(parsed.kernel, parsed.clock, to_guest_options(parsed, RESULTS / f"{parsed.kernel}.raw"))
 
 

@@ -44,11 +44,30 @@ DEVICES = {
     "loop": "kernel loop, --direct-io=on",
     "file": "our file target",
     "rublk-loop": "rublk loop",
+    "file-copy": "our file target in the data mode copy",
+    "file-user-copy": "our file target in the data mode user-copy",
+    "file-batch": "our file target, commands in batches",
+    "memory": "our memory target",
+    "memory-copy": "our memory target in the data mode copy",
 }
+
+# What these want of the kernel beyond the oldest one: its version.
+FIRST_KERNELS = {"file-batch": (7, 0)}
 
 PAIRS = (
     ("null", "rublk-null"),
     ("null", "null_blk"),
     ("file", "loop"),
     ("file", "rublk-loop"),
+    ("file", "file-copy"),
+    ("file-copy", "loop"),
+    ("file-user-copy", "file-copy"),
+    ("file-batch", "file"),
+    ("memory", "memory-copy"),
 )
+
+
+def devices_for(kernel: str) -> list[str]:
+    """The devices that a kernel of this version can have."""
+    version = tuple(int(part) for part in kernel.split(".")[:2])
+    return [name for name in DEVICES if version >= FIRST_KERNELS.get(name, (0,))]
