@@ -69,6 +69,8 @@ lint: $(STAMPS)/gen $(STAMPS)/packages-build ## types, lint, import arrows, form
 	@$(NPX)/tsc -p .
 	@$(NPX)/biome check --error-on-warnings .
 	@clang-format --dry-run --Werror $(CXX_SOURCES)
+	@scripts/install-packages units
+	@scripts/check-units
 
 .PHONY: format
 format: $(STAMPS)/npm $(STAMPS)/packages-build ## rewrite sources in the house format

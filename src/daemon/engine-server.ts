@@ -17,6 +17,8 @@ export interface EngineServerParts {
   logger: Logger;
   /** Another engine has every device now. */
   onHandedOver?: () => void;
+  /** For tests: another giver than the engine's own. */
+  giver?: HandOverGiver;
 }
 
 /** Serves the engine's API over block devices on a unix socket. */
@@ -27,7 +29,7 @@ export class EngineServer {
   private isEnding = false;
   private isSucceeded = false;
 
-  constructor({ socketPath, devices, logger, onHandedOver = () => undefined }: EngineServerParts) {
+  constructor({ socketPath, devices, logger, onHandedOver = () => undefined, giver }: EngineServerParts) {
     this.socket = new EngineSocket(socketPath);
     this.streams = new EngineStreams(devices, () => this.isEnding);
     const { stats, events } = this.streams;
@@ -36,7 +38,7 @@ export class EngineServer {
       this.isSucceeded = true;
       onHandedOver();
     };
-    const { handOver } = new HandOverGiver({ source: devices, logger, onFinished });
+    const { handOver } = giver ?? new HandOverGiver({ source: devices, logger, onFinished });
     const implementation = implementService<EngineMethods>(EngineService, createEngineService(devices), {
       wrap: (handler: AnyHandler) => withLogging()(handler),
       toTrailer: (thrown) => toErrorTrailer(thrown, this.isEnding),

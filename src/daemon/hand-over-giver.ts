@@ -5,6 +5,7 @@ import type { HandOverRequest, HandOverResponse } from "../gen/engine/v1/engine.
 import type { Logger } from "../log.js";
 import { toStatus } from "../rpc/status.js";
 import { toErrorTrailer } from "./engine-errors.js";
+import { type Eviction, machineEviction } from "./eviction.js";
 import { Mailbox } from "./mailbox.js";
 import { checkVolumeId } from "./request-checks.js";
 
@@ -24,6 +25,7 @@ export interface HandOverGiverParts {
   onFinished: () => void;
   /** How long the new engine may be silent. */
   silenceMsMax?: number;
+  eviction?: Eviction;
 }
 
 const defaultSilenceMsMax = 30_000;
@@ -41,7 +43,7 @@ export class HandOverGiver {
   private async run(call: HandOverCall): Promise<void> {
     if (this.isBusy) return refuse(call, new BlockDeviceError("unavailable", "another hand-over is going on"));
     this.isBusy = true;
-    const { source, logger, onFinished, silenceMsMax = defaultSilenceMsMax } = this.parts;
+    const { source, logger, onFinished, silenceMsMax = defaultSilenceMsMax, eviction = machineEviction } = this.parts;
     const session = new Session(call, source, silenceMsMax);
     try {
       await session.give();
@@ -50,7 +52,7 @@ export class HandOverGiver {
     } catch (error) {
       logger.warn({ err: error }, `hand-over failed: ${toMessage(error)}`);
       refuse(call, error);
-      await session.undo(logger);
+      await session.undo(logger, eviction);
     } finally {
       this.isBusy = false;
     }
@@ -60,6 +62,7 @@ export class HandOverGiver {
 class Session {
   private readonly inbox = new Mailbox<HandOverRequest>();
   private isSuspended = false;
+  private successorPid = 0;
 
   constructor(
     private readonly call: HandOverCall,
@@ -84,15 +87,26 @@ class Session {
   }
 
   /** Serves again whatever the new engine has let go of, or has died with. */
-  async undo(logger: Logger): Promise<void> {
+  async undo(logger: Logger, eviction: Eviction): Promise<void> {
     if (!this.isSuspended) return;
     const { entries } = await this.source.takeBack();
     logger.info({ entries }, "took back what was handed over");
+    const stuck = entries.flatMap(({ action, deviceId }) =>
+      action === "failed" && deviceId !== undefined ? [deviceId] : [],
+    );
+    if (stuck.length === 0 || !(await eviction.holdsOneOf(this.successorPid, stuck))) return;
+    logger.error(
+      { successorPid: this.successorPid, stuck },
+      "the new engine keeps devices and does not answer: killing it",
+    );
+    eviction.kill(this.successorPid);
+    await this.source.takeBack();
   }
 
   private async begin(): Promise<string[]> {
     const step = await this.next();
     if (step.$case !== "begin") throw outOfOrder(step.$case);
+    this.successorPid = step.value.serverPid;
     const volumeIds = await this.source.suspend();
     this.isSuspended = true;
     this.call.write({ step: { $case: "ready", value: { volumeIds } } });

@@ -2,6 +2,8 @@ import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { waitFor } from "../engine/block-nodes.js";
 import { toSpec } from "../engine/testing/fake-node.js";
 import type { UblkBlockDevices } from "../engine/ublk-block-devices.js";
+import { createSilentLogger } from "../log.js";
+import { HandOverGiver } from "./hand-over-giver.js";
 import { HandOverTaker, OldEngineLost } from "./hand-over-taker.js";
 import { ServedEngine } from "./testing/served-engine.js";
 
@@ -138,5 +140,38 @@ describe("a hand-over", () => {
     };
     await taker.takeAll(target);
     second.close();
+  });
+
+  test("ends a new engine that keeps devices and neither goes on nor lets go", async () => {
+    const killed: number[] = [];
+    const { kernel, addon } = served.node;
+    const giver = new HandOverGiver({
+      source: old,
+      logger: createSilentLogger(),
+      onFinished: () => {},
+      silenceMsMax: 100,
+      eviction: {
+        holdsOneOf: async (_processId, deviceIds) => deviceIds.includes(0),
+        kill: (processId) => {
+          killed.push(processId);
+          addon.kill();
+        },
+      },
+    });
+    await served.serveHandOver(giver);
+    await served.connect().list(); // connected to the new socket
+    const hung = {
+      plan: () => successor.plan(),
+      recover: async (volumeId: string) => {
+        if (volumeId === "one") return await successor.recover(volumeId);
+        return await new Promise<never>(() => {});
+      },
+    };
+    new HandOverTaker(served.socketPath).takeAll(hung).catch(() => {}); // it never learns
+    const isBack = async () =>
+      kernel.deviceIds().length === 3 && statesAndServers().every(({ serverPid }) => serverPid === oldPid);
+    expect(await waitFor(async () => killed.length > 0 && (await isBack()), { timeoutMs: 10_000 })).toBe(true);
+    expect(killed).toEqual([process.pid]);
+    await expectTakenBack();
   });
 });

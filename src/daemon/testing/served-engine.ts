@@ -7,6 +7,7 @@ import type { UblkBlockDevices } from "../../engine/ublk-block-devices.js";
 import { createSilentLogger } from "../../log.js";
 import { EngineClient } from "../engine-client.js";
 import { EngineServer } from "../engine-server.js";
+import type { HandOverGiver } from "../hand-over-giver.js";
 
 /** An engine on a fake kernel behind a real socket. Its clients stay while engines come and go. */
 export class ServedEngine {
@@ -73,12 +74,19 @@ export class ServedEngine {
     await this.serve();
   }
 
-  private async serve(): Promise<void> {
+  /** Serves again, with another way to hand over. */
+  async serveHandOver(giver: HandOverGiver): Promise<void> {
+    await this.server.stop(0);
+    await this.serve(giver);
+  }
+
+  private async serve(giver?: HandOverGiver): Promise<void> {
     this.server = new EngineServer({
       socketPath: this.socketPath,
       devices: this.engine,
       logger: createSilentLogger(),
       onHandedOver: () => void this.handedOverCount++,
+      ...(giver && { giver }),
     });
     await this.server.listen();
     await this.server.publish();
