@@ -3,7 +3,7 @@ import type { BlockDeviceImage } from "./block-devices.js";
 
 /**
  * The geometry of a volume's device where its spec leaves it open. One queue is one thread, which serves more requests
- * than most disks do; its 64 requests of 128 KiB pin 8 MiB, so that a hundred volumes stay below 1 GiB.
+ * than most disks do, and a node has hundreds of volumes: an idle one costs that thread and less than 1 MiB.
  */
 export const defaultGeometry = { queueCount: 1, queueDepth: 64, maxIoBytes: 128 * 1024 };
 

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "@jest/globals";
+import { defaultQueueCount } from "./default-geometry.js";
 import { unlimited } from "./limits.js";
 import { type DeviceOptions, type DeviceParams, validateOptions } from "./options.js";
 
@@ -9,8 +10,8 @@ test("fills in every default", () => {
     target: { kind: "null" },
     sizeBytes: 1n << 20n,
     deviceId: undefined,
-    queueCount: 1,
-    queueDepth: 128,
+    queueCount: defaultQueueCount("null"),
+    queueDepth: 64,
     maxIoBytes: 131072,
     logicalBlockSizeBytes: 512,
     readOnly: false,

@@ -1,5 +1,6 @@
 import type { NativeLimits } from "./addon.js";
 import { type DataMode, dataModeNames } from "./data-modes.js";
+import { defaultQueueCount, defaultQueueDepth } from "./default-geometry.js";
 import { UblkError, type UblkErrorCode } from "./errors.js";
 import { type FeatureOptions, validateFeatureOptions } from "./feature-wishes.js";
 import { type Limits, toNativeLimits } from "./limits.js";
@@ -26,9 +27,9 @@ export interface DeviceParams {
 export interface DeviceOptions {
   /** The wanted N of /dev/ublkbN. Default: the next free one. */
   deviceId?: number;
-  /** Queues, each with a thread of its own; at most one per CPU is of use. Default 1. */
+  /** Queues, each with a thread of its own; at most one per CPU is of use. Default: by processors and target. */
   queueCount?: number;
-  /** Requests in flight per queue, 1 to 4096. Default 128. Each takes `maxIoBytes` of locked memory. */
+  /** Requests in flight per queue, 1 to 4096. Default 128 for a file, else 64. */
   queueDepth?: number;
   /** The largest single request, a multiple of 4096 up to 32 MiB. Default 128 KiB. */
   maxIoBytes?: number;
@@ -83,7 +84,6 @@ export interface NormalisedOptions {
   limits: NativeLimits;
 }
 
-export const defaultQueueDepth = 128;
 export const defaultMaxIoBytes = 128 * 1024;
 
 const maxQueueCount = 4096;
@@ -129,8 +129,18 @@ export function validateOptions(
     target: check.target(params.target),
     sizeBytes: params.sizeBytes === undefined ? undefined : check.size(params.sizeBytes),
     deviceId: options.deviceId === undefined ? undefined : check.integer("deviceId", options.deviceId, 0, maxDeviceId),
-    queueCount: check.integer("queueCount", options.queueCount ?? 1, 1, maxQueueCount),
-    queueDepth: check.integer("queueDepth", options.queueDepth ?? defaultQueueDepth, 1, maxQueueDepth),
+    queueCount: check.integer(
+      "queueCount",
+      options.queueCount ?? defaultQueueCount(params.target?.kind),
+      1,
+      maxQueueCount,
+    ),
+    queueDepth: check.integer(
+      "queueDepth",
+      options.queueDepth ?? defaultQueueDepth(params.target?.kind),
+      1,
+      maxQueueDepth,
+    ),
     maxIoBytes: check.maxIoBytes(options.maxIoBytes ?? defaultMaxIoBytes),
     logicalBlockSizeBytes: check.logicalBlock(options.logicalBlockSizeBytes ?? 512),
     readOnly: check.flag("readOnly", options.readOnly ?? false),
