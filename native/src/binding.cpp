@@ -1,6 +1,6 @@
 // The addon: a handful of functions, described in src/ublk/addon.ts. Verbs that enter the kernel run on the
-// control thread and answer through a promise; the JavaScript thread never waits for the kernel, except at
-// the very end of the environment.
+// executor's threads and answer through a promise; the JavaScript thread never waits for the kernel, except
+// at the very end of the environment.
 #include <cstdlib>
 #include <future>
 #include <memory>
@@ -8,10 +8,13 @@
 #include <set>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "convert.hpp"
 #include "device.hpp"
+#include "executor.hpp"
 #include "fail_point.hpp"
+#include "freeze.hpp"
 
 namespace ublk {
 
@@ -27,17 +30,43 @@ struct Served {
   Napi::ThreadSafeFunction events;
 };
 
-// The state of one JavaScript environment. `served` is touched by the control thread only.
-struct Environment {
-  ControlThread thread;
-  Control control;
-  std::set<std::shared_ptr<Served>> served;
+using Handle = std::shared_ptr<Served>;
+
+// A set of devices for the threads of the executor and JavaScript's.
+class DeviceSet {
+ public:
+  void add(const Handle& served) {
+    const std::lock_guard lock(mutex_);
+    all_.insert(served);
+  }
+  bool has(const Handle& served) {
+    const std::lock_guard lock(mutex_);
+    return all_.contains(served);
+  }
+  void remove(const Handle& served) {
+    const std::lock_guard lock(mutex_);
+    all_.erase(served);
+  }
+  std::set<Handle> all() {
+    const std::lock_guard lock(mutex_);
+    return all_;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::set<Handle> all_;
 };
 
-using Handle = std::shared_ptr<Served>;
+// The state of one JavaScript environment.
+struct Environment {
+  Executor executor;
+  DeviceSet known;   // from the wish to serve them to their end
+  DeviceSet served;  // after their bring-up
+};
+
 using ToValue = std::function<Napi::Value(Napi::Env)>;
 
-// The answer of one verb, carried from the control thread to its promise.
+// The answer of one verb, carried from the executor to its promise.
 class Reply {
  public:
   explicit Reply(Napi::Env env)
@@ -68,13 +97,22 @@ Napi::Value undefined(Napi::Env env) {
   return env.Undefined();
 }
 
-// Runs `verb` on the control thread; it settles the reply it is given.
+// What a verb works with.
+struct Call {
+  Environment& environment;
+  Control& control;
+  Reply& reply;
+};
+
+// Runs `verb` on the lane of a device, or on one of its own; it settles the reply it is given.
 template <typename Verb>
-Napi::Value on_control_thread(Napi::Env env, Verb verb) {
+Napi::Value on_lane(Napi::Env env, Executor::Lane lane, Verb verb) {
   auto* environment = env.GetInstanceData<Environment>();
   auto reply = std::make_shared<Reply>(env);
   const Napi::Value promise = reply->promise();
-  environment->thread.post([environment, reply, verb = std::move(verb)] { verb(*environment, *reply); });
+  environment->executor.post(lane, [environment, reply, verb = std::move(verb)](Control& control) {
+    verb(Call{*environment, control, *reply});
+  });
   return promise;
 }
 
@@ -91,7 +129,8 @@ DeviceEvents to_device_events(const std::weak_ptr<Served>& served) {
               [emit](const IoError& error) {
                 emit([error](Napi::Env env) { return from_io_error(env, error); });
               },
-          .on_stopped = [emit] { emit(from_stopped); }};
+          .on_stopped = [emit] { emit([](Napi::Env env) { return from_kind(env, "stopped"); }); },
+          .on_thawed = [emit] { emit([](Napi::Env env) { return from_kind(env, "thawed"); }); }};
 }
 
 Napi::Value handle_to_value(Napi::Env env, const Handle& served) {
@@ -109,14 +148,16 @@ Napi::Value open_device(const Napi::CallbackInfo& info) {
   served->events.Unref(env);
   served->device =
       std::make_unique<Device>(to_device_spec(info[0].As<Napi::Object>()), to_device_events(served));
-  return on_control_thread(env, [served](Environment& environment, Reply& reply) {
-    const Status status = served->device->open(environment.control);
+  env.GetInstanceData<Environment>()->known.add(served);
+  return on_lane(env, served.get(), [served](const Call& call) {
+    const Status status = served->device->open(call.control);
     if (status.ok()) {
-      environment.served.insert(served);
+      call.environment.served.add(served);
     } else {
+      call.environment.known.remove(served);
       served->events.Release();
     }
-    reply.settle(status, [served](Napi::Env env) { return handle_to_value(env, served); });
+    call.reply.settle(status, [served](Napi::Env env) { return handle_to_value(env, served); });
   });
 }
 
@@ -124,20 +165,23 @@ Handle to_handle(const Napi::Value& value) {
   return *value.As<Napi::External<Handle>>().Data();
 }
 
-// Runs `end` on the control thread and lets the device go when it succeeds. A handle that is gone already is
+// Runs `end` on the device's lane and lets the device go when it succeeds. A handle that is gone already is
 // no error.
 template <typename End>
 Napi::Value end_serving(Napi::Env env, const Handle& served, End end) {
-  return on_control_thread(env, [served, end = std::move(end)](Environment& environment, Reply& reply) {
+  // Whoever waits for a frozen device waits no longer; the lane may be busy.
+  served->device->thaw();
+  return on_lane(env, served.get(), [served, end = std::move(end)](const Call& call) {
     Status status;
-    if (environment.served.contains(served)) {
-      status = end(*served->device, environment.control);
+    if (call.environment.served.has(served)) {
+      status = end(*served->device, call.control);
       if (status.ok()) {
-        environment.served.erase(served);
+        call.environment.served.remove(served);
+        call.environment.known.remove(served);
         served->events.Release();
       }
     }
-    reply.settle(status, undefined);
+    call.reply.settle(status, undefined);
   });
 }
 
@@ -161,10 +205,9 @@ Napi::Value quiesce_device(const Napi::CallbackInfo& info) {
 template <typename Verb>
 Napi::Value on_device(const Napi::CallbackInfo& info, const char* step, Verb verb) {
   const Handle served = to_handle(info[0]);
-  return on_control_thread(info.Env(), [served, step, verb](Environment& environment, Reply& reply) {
-    const bool known = environment.served.contains(served);
-    const Status status = known ? verb(*served->device, environment.control) : Status{-ENODEV, step};
-    reply.settle(status, undefined);
+  return on_lane(info.Env(), served.get(), [served, step, verb](const Call& call) {
+    const bool known = call.environment.served.has(served);
+    call.reply.settle(known ? verb(*served->device, call.control) : Status::of(-ENODEV, step), undefined);
   });
 }
 
@@ -175,26 +218,64 @@ Napi::Value resize_device(const Napi::CallbackInfo& info) {
   });
 }
 
+Napi::Value set_limits(const Napi::CallbackInfo& info) {
+  const Limits limits = to_limits(info[1].As<Napi::Object>());
+  return on_device(info, "SET_LIMITS", [limits](Device& device, Control&) {
+    device.set_limits(limits);
+    return Status::success();
+  });
+}
+
+// Not on a device's lane, so that a freeze waits for no other verb of it; and ending a device thaws it.
+Napi::Value freeze_devices(const Napi::CallbackInfo& info) {
+  std::vector<SharedDevice> devices;
+  const Napi::Array handles = info[0].As<Napi::Array>();
+  for (uint32_t i = 0; i < handles.Length(); i++) {
+    const Handle served = to_handle(handles.Get(i));
+    devices.emplace_back(served, served->device.get());
+  }
+  const uint32_t deadline_ms = info[1].As<Napi::Number>();
+  return on_lane(info.Env(), Executor::no_lane, [devices, deadline_ms](const Call& call) {
+    const RunApart apart = [&call](const std::function<void()>& job) {
+      call.environment.executor.post(Executor::no_lane, [job](Control&) { job(); });
+    };
+    call.reply.settle(freeze_together(devices, deadline_ms, apart), undefined);
+  });
+}
+
+// At once, and on this very thread: it must not wait for a thread.
+Napi::Value thaw_devices(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const Napi::Array handles = info[0].As<Napi::Array>();
+  const Napi::Array results = Napi::Array::New(env, handles.Length());
+  for (uint32_t i = 0; i < handles.Length(); i++) {
+    results.Set(i, Napi::Boolean::New(env, to_handle(handles.Get(i))->device->thaw()));
+  }
+  const Napi::Promise::Deferred deferred = Napi::Promise::Deferred::New(env);
+  deferred.Resolve(results);
+  return deferred.Promise();
+}
+
 Napi::Value read_features(const Napi::CallbackInfo& info) {
-  return on_control_thread(info.Env(), [](Environment& environment, Reply& reply) {
+  return on_lane(info.Env(), Executor::no_lane, [](const Call& call) {
     uint64_t features = 0;
-    Status status = environment.control.open();
-    if (status.ok()) status = Status::of(get_features(environment.control, features), "GET_FEATURES");
-    reply.settle(status, [features](Napi::Env env) { return from_uint64(env, features); });
+    Status status = call.control.open();
+    if (status.ok()) status = explained(call.control, get_features(call.control, features), "GET_FEATURES");
+    call.reply.settle(status, [features](Napi::Env env) { return from_uint64(env, features); });
   });
 }
 
 Napi::Value read_device_info(const Napi::CallbackInfo& info) {
   const uint32_t device_id = info[0].As<Napi::Number>();
-  return on_control_thread(info.Env(), [device_id](Environment& environment, Reply& reply) {
+  return on_lane(info.Env(), Executor::no_lane, [device_id](const Call& call) {
     abi::DevInfo device = {};
     abi::Params params = {};
-    Status status = environment.control.open();
+    Status status = call.control.open();
     if (status.ok())
-      status = Status::of(get_device_info(environment.control, device_id, device), "GET_DEV_INFO");
+      status = explained(call.control, get_device_info(call.control, device_id, device), "GET_DEV_INFO");
     // A device that was added and never set up has no parameters yet; its size reads as zero.
-    if (status.ok() && get_params(environment.control, DeviceName(device), params) < 0) params = {};
-    reply.settle(status, [device, geometry = from_params(params)](Napi::Env env) {
+    if (status.ok() && get_params(call.control, DeviceName(device), params) < 0) params = {};
+    call.reply.settle(status, [device, geometry = from_params(params)](Napi::Env env) {
       return from_device_info(env, device, geometry);
     });
   });
@@ -202,8 +283,8 @@ Napi::Value read_device_info(const Napi::CallbackInfo& info) {
 
 Napi::Value remove_device(const Napi::CallbackInfo& info) {
   const uint32_t device_id = info[0].As<Napi::Number>();
-  return on_control_thread(info.Env(), [device_id](Environment& environment, Reply& reply) {
-    reply.settle(remove_foreign_device(environment.control, device_id), undefined);
+  return on_lane(info.Env(), Executor::no_lane, [device_id](const Call& call) {
+    call.reply.settle(remove_foreign_device(call.control, device_id), undefined);
   });
 }
 
@@ -230,14 +311,16 @@ LiveEnvironments& live_environments() {
 // The end of the environment: devices nobody can recover are removed in order, the others wait for their next
 // server.
 void close_all(Environment* environment) {
-  environment->thread.post([environment] {
-    for (const Handle& served : environment->served) {
-      if (!served->device->recoverable()) served->device->remove(environment->control);
+  for (const Handle& served : environment->known.all()) {
+    // Behind what its lane still has to do: a device that is coming up is ended as well.
+    environment->executor.post(served.get(), [environment, served](Control& control) {
+      if (!environment->served.has(served)) return;
+      if (!served->device->recoverable()) served->device->remove(control);
       served->device->release();
-    }
-    environment->served.clear();
-  });
-  environment->thread.stop();
+      environment->served.remove(served);
+    });
+  }
+  environment->executor.stop();
 }
 
 void end_environment(Environment* environment) {
@@ -262,7 +345,7 @@ void register_environment(Environment* environment) {
 Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   auto* environment = new Environment;
   env.SetInstanceData<Environment>(environment);
-  environment->thread.start();
+  environment->executor.start();
   register_environment(environment);
   env.AddCleanupHook(end_environment, environment);
   exports.Set("readFeatures", Napi::Function::New(env, read_features));
@@ -270,6 +353,9 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   exports.Set("closeDevice", Napi::Function::New(env, close_device));
   exports.Set("quiesceDevice", Napi::Function::New(env, quiesce_device));
   exports.Set("resizeDevice", Napi::Function::New(env, resize_device));
+  exports.Set("setLimits", Napi::Function::New(env, set_limits));
+  exports.Set("freezeDevices", Napi::Function::New(env, freeze_devices));
+  exports.Set("thawDevices", Napi::Function::New(env, thaw_devices));
   exports.Set("readDeviceInfo", Napi::Function::New(env, read_device_info));
   exports.Set("removeDevice", Napi::Function::New(env, remove_device));
   exports.Set("dieAt", Napi::Function::New(env, set_fail_point));

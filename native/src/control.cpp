@@ -8,7 +8,10 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <mutex>
 
+#include "bring_up_turn.hpp"
+#include "command_worker.hpp"
 #include "fail_point.hpp"
 
 namespace ublk {
@@ -42,38 +45,6 @@ abi::CtrlCmd for_device(DeviceName device) {
 }
 
 }  // namespace
-
-int ControlThread::start() {
-  return thread_.start("ublk-control", [this] { run(); });
-}
-
-void ControlThread::post(std::function<void()> job) {
-  const std::lock_guard lock(mutex_);
-  jobs_.push_back(std::move(job));
-  wake_.notify_one();
-}
-
-void ControlThread::stop() {
-  {
-    const std::lock_guard lock(mutex_);
-    stopping_ = true;
-    wake_.notify_one();
-  }
-  thread_.join();
-}
-
-void ControlThread::run() {
-  std::unique_lock lock(mutex_);
-  while (true) {
-    wake_.wait(lock, [this] { return stopping_ || !jobs_.empty(); });
-    if (jobs_.empty()) return;
-    const std::function<void()> job = std::move(jobs_.front());
-    jobs_.pop_front();
-    lock.unlock();
-    job();
-    lock.lock();
-  }
-}
 
 struct Control::Pending {
   uint32_t operation = 0;
@@ -132,6 +103,7 @@ int Control::command(uint32_t operation, abi::CtrlCmd command, std::span<std::by
     if (result < 0) return result;
     if (!wait_for(serial, deadline_ms, result)) {
       abandoned_.emplace(serial, std::move(pending));
+      last_timeout_ = {.waited_ms = deadline_ms, .seen = describe_command_worker()};
       return result;
     }
     if (result >= 0 && !payload.empty()) {
@@ -181,11 +153,31 @@ bool Control::take_result(uint64_t serial, int& result) {
   return found;
 }
 
+bool Control::owes_answers() {
+  int result = 0;
+  if (!abandoned_.empty()) take_result(0, result);
+  return !abandoned_.empty();
+}
+
+void Control::close() {
+  ring_.reset();
+  control_.reset();
+}
+
+Status explained(const Control& control, int result, std::string step) {
+  Status status = Status::of(result, std::move(step));
+  if (result != -ETIMEDOUT) return status;
+  status.waited_ms = control.last_timeout().waited_ms;
+  status.seen = control.last_timeout().seen;
+  return status;
+}
+
 int get_features(Control& control, uint64_t& features) {
   return control.command(abi::cmd_get_features, for_device(UINT32_MAX), bytes_of(features));
 }
 
 int add_device(Control& control, abi::DevInfo& info) {
+  const BringUpTurn turn;
   return control.command(abi::cmd_add_dev, for_device(info.dev_id), bytes_of(info));
 }
 
@@ -216,6 +208,7 @@ int get_queue_affinity(Control& control, DeviceName device, uint16_t queue_id,
 int start_device(Control& control, DeviceName device, int server_pid) {
   abi::CtrlCmd command = for_device(device);
   command.data[0] = static_cast<uint64_t>(server_pid);
+  const BringUpTurn turn;
   return control.command(abi::cmd_start_dev, command);
 }
 
@@ -250,6 +243,7 @@ int start_user_recovery(Control& control, DeviceName device) {
 int end_user_recovery(Control& control, DeviceName device, int server_pid) {
   abi::CtrlCmd command = for_device(device);
   command.data[0] = static_cast<uint64_t>(server_pid);
+  const BringUpTurn turn;
   return control.command(abi::cmd_end_user_recovery, command);
 }
 

@@ -1,52 +1,29 @@
 #pragma once
 
-#include <condition_variable>
 #include <cstdint>
-#include <deque>
-#include <functional>
 #include <memory>
-#include <mutex>
 #include <span>
+#include <string>
 #include <unordered_map>
 #include <vector>
 
 #include "abi.hpp"
 #include "ring.hpp"
 #include "status.hpp"
-#include "thread.hpp"
 #include "unique_fd.hpp"
 
 namespace ublk {
 
-// The control plane of this process: one thread and one SQE128 ring on /dev/ublk-control. Life-cycle work is
-// posted to the thread and runs one job at a time, since some kernels lose control commands that are issued
-// in parallel and since a command must never be sent by a thread that serves I/O (START_DEV and STOP_DEV do
-// I/O through the server).
-class ControlThread {
- public:
-  ControlThread() = default;
-  ~ControlThread() { stop(); }
-
-  int start();
-  // Runs `job` on the thread, after those posted before.
-  void post(std::function<void()> job);
-  // Runs what is still posted, then ends the thread.
-  void stop();
-
- private:
-  void run();
-
-  Thread thread_;
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  std::deque<std::function<void()>> jobs_;
-  bool stopping_ = false;
-};
-
 constexpr uint32_t default_deadline_ms = 30'000;
 
-// The channel to /dev/ublk-control, used by the control thread alone. Opened when first needed, so that a
-// machine without ublk gets the error from the operation it asked for.
+// What is known of a command that did not come back in time.
+struct Timeout {
+  uint32_t waited_ms = 0;
+  std::string seen;  // where in the kernel it stands, when that can be read
+};
+
+// A channel to /dev/ublk-control, used by one thread alone. Opened when first needed, so that a machine
+// without ublk gets the error from the operation it asked for.
 class Control {
  public:
   Control();
@@ -59,6 +36,11 @@ class Control {
   // its memory is kept until the kernel returns it.
   int command(uint32_t operation, abi::CtrlCmd command, std::span<std::byte> payload = {},
               uint32_t deadline_ms = default_deadline_ms);
+  // Of the last command that gave -ETIMEDOUT.
+  const Timeout& last_timeout() const { return last_timeout_; }
+  // Whether the kernel still has commands that were given up on.
+  bool owes_answers();
+  void close();
 
  private:
   struct Pending;
@@ -69,9 +51,13 @@ class Control {
   UniqueFd control_;
   Ring ring_;
   uint64_t next_serial_ = 1;
+  Timeout last_timeout_;
   // Commands given up on: the kernel may still write into them.
   std::unordered_map<uint64_t, std::unique_ptr<Pending>> abandoned_;
 };
+
+// As Status::of, with what is known of a command that did not come back.
+Status explained(const Control& control, int result, std::string step);
 
 // A device as commands name it. The driver wants the path of an unprivileged device's node in front of every
 // payload, and checks with the node's mode whether the sender may do this; of other devices it does not.

@@ -3,6 +3,7 @@
 #define NAPI_VERSION 8
 #include <napi.h>
 
+#include <algorithm>
 #include <string>
 
 #include "device.hpp"
@@ -42,6 +43,20 @@ inline std::vector<uint32_t> to_cpus(const Napi::Array& array) {
   return cpus;
 }
 
+inline uint64_t to_rate(const Napi::Object& limits, const char* name) {
+  return static_cast<uint64_t>(limits.Get(name).As<Napi::Number>().Int64Value());
+}
+
+inline Limits to_limits(const Napi::Object& limits) {
+  return {.read_iops = to_rate(limits, "readIops"),
+          .write_iops = to_rate(limits, "writeIops"),
+          .iops = to_rate(limits, "iops"),
+          .read_bytes = to_rate(limits, "readBytesPerSecond"),
+          .write_bytes = to_rate(limits, "writeBytesPerSecond"),
+          .bytes = to_rate(limits, "bytesPerSecond"),
+          .burst_ms = limits.Get("burstMs").As<Napi::Number>()};
+}
+
 inline DeviceSpec to_device_spec(const Napi::Object& spec) {
   DeviceSpec result;
   result.target = to_target_spec(spec);
@@ -53,6 +68,7 @@ inline DeviceSpec to_device_spec(const Napi::Object& spec) {
   result.features = to_uint64(spec.Get("features"));
   result.cpus = to_cpus(spec.Get("cpus").As<Napi::Array>());
   result.owner_tag = to_uint64(spec.Get("ownerTag"));
+  result.limits = to_limits(spec.Get("limits").As<Napi::Object>());
   return result;
 }
 
@@ -61,6 +77,8 @@ inline Napi::Object from_status(Napi::Env env, const Status& status) {
   Napi::Object value = error.Value();
   value.Set("errno", Napi::Number::New(env, -status.error));
   value.Set("step", Napi::String::New(env, status.step));
+  if (status.waited_ms != 0) value.Set("waitedMs", Napi::Number::New(env, status.waited_ms));
+  if (!status.seen.empty()) value.Set("seen", Napi::String::New(env, status.seen));
   return value;
 }
 
@@ -95,6 +113,15 @@ inline Napi::Object from_device_info(Napi::Env env, const abi::DevInfo& info, co
   return result;
 }
 
+inline Napi::Object from_latency(Napi::Env env, const LatencyCounts& latency) {
+  Napi::BigUint64Array counts = Napi::BigUint64Array::New(env, latency.counts.size());
+  std::copy(latency.counts.begin(), latency.counts.end(), counts.Data());
+  Napi::Object result = Napi::Object::New(env);
+  result.Set("sumNs", from_uint64(env, latency.sum_ns));
+  result.Set("counts", counts);
+  return result;
+}
+
 inline Napi::Object from_counters(Napi::Env env, const DeviceCounters& counters) {
   Napi::Object result = Napi::Object::New(env);
   result.Set("reads", from_uint64(env, counters.reads));
@@ -106,19 +133,18 @@ inline Napi::Object from_counters(Napi::Env env, const DeviceCounters& counters)
   result.Set("writeBytes", from_uint64(env, counters.write_bytes));
   result.Set("errors", from_uint64(env, counters.errors));
   result.Set("inFlight", Napi::Number::New(env, counters.in_flight));
-  result.Set("discardBytes", from_uint64(env, 0));
-  result.Set("writeZeroesBytes", from_uint64(env, 0));
-  result.Set("waiting", Napi::Number::New(env, 0));
-  result.Set("throttled", from_uint64(env, 0));
-  result.Set("throttledNs", from_uint64(env, 0));
-  result.Set("frozen", Napi::Boolean::New(env, false));
-  Napi::Object latency = Napi::Object::New(env);
-  for (const char* operation : {"read", "write", "flush", "discard", "writeZeroes"}) {
-    Napi::Object histogram = Napi::Object::New(env);
-    histogram.Set("sumNs", from_uint64(env, 0));
-    histogram.Set("counts", Napi::BigUint64Array::New(env, 109));
-    latency.Set(operation, histogram);
-  }
+  result.Set("discardBytes", from_uint64(env, counters.discard_bytes));
+  result.Set("writeZeroesBytes", from_uint64(env, counters.write_zeroes_bytes));
+  result.Set("waiting", Napi::Number::New(env, counters.waiting));
+  result.Set("throttled", from_uint64(env, counters.throttled));
+  result.Set("throttledNs", from_uint64(env, counters.throttled_ns));
+  result.Set("frozen", Napi::Boolean::New(env, counters.frozen));
+  const Napi::Object latency = Napi::Object::New(env);
+  latency.Set("read", from_latency(env, counters.read_latency));
+  latency.Set("write", from_latency(env, counters.write_latency));
+  latency.Set("flush", from_latency(env, counters.flush_latency));
+  latency.Set("discard", from_latency(env, counters.discard_latency));
+  latency.Set("writeZeroes", from_latency(env, counters.write_zeroes_latency));
   result.Set("latency", latency);
   return result;
 }
@@ -133,9 +159,10 @@ inline Napi::Object from_io_error(Napi::Env env, const IoError& error) {
   return result;
 }
 
-inline Napi::Object from_stopped(Napi::Env env) {
+// An event that says no more than its kind.
+inline Napi::Object from_kind(Napi::Env env, const char* kind) {
   Napi::Object result = Napi::Object::New(env);
-  result.Set("kind", "stopped");
+  result.Set("kind", kind);
   return result;
 }
 

@@ -70,13 +70,13 @@ Status Device::add(Control& control) {
   wanted.ublksrv_pid = ::getpid();
   wanted.flags = spec_.features;
   wanted.ublksrv_flags = spec_.owner_tag;
-  status = Status::of(add_device(control, wanted), "ADD_DEV");
+  status = explained(control, add_device(control, wanted), "ADD_DEV");
   if (!status.ok()) return status;
   info_ = wanted;
   status = open_char_device();
   if (status.ok()) status = negotiate_params(control);
   if (status.ok()) status = start_queues(control);
-  if (status.ok()) status = Status::of(start_device(control, name(), ::getpid()), "START_DEV");
+  if (status.ok()) status = explained(control, start_device(control, name(), ::getpid()), "START_DEV");
   return status;
 }
 
@@ -98,7 +98,8 @@ Status Device::recover(Control& control) {
   if (status.ok()) status = begin_recovery(control);
   if (status.ok()) status = open_char_device();
   if (status.ok()) status = start_queues(control);
-  if (status.ok()) status = Status::of(end_user_recovery(control, name(), ::getpid()), "END_USER_RECOVERY");
+  if (status.ok())
+    status = explained(control, end_user_recovery(control, name(), ::getpid()), "END_USER_RECOVERY");
   return status;
 }
 
@@ -154,6 +155,7 @@ Status Device::negotiate_params(Control& control) {
 }
 
 Status Device::start_queues(Control& control) {
+  gate_.set_queue_count(info_.nr_hw_queues);
   for (uint16_t i = 0; i < info_.nr_hw_queues; i++) {
     QueueSpec spec;
     spec.device_id = info_.dev_id;
@@ -164,6 +166,8 @@ Status Device::start_queues(Control& control) {
     spec.batch = batch();
     spec.char_fd = char_device_.get();
     spec.target = &target_;
+    spec.gate = &gate_;
+    spec.limiter = &limiter_;
     const Status status = choose_cpus(control, spec);
     if (!status.ok()) return status;
     QueueEvents events = {.on_io_error = events_.on_io_error, .on_ended = [this] { on_queue_ended(); }};
@@ -196,16 +200,36 @@ void Device::on_queue_ended() {
 //  4. DEL_DEV
 //  5. the target's file
 Status Device::remove(Control& control, bool only_if_unused) {
-  closing_ = true;
+  begin_end();
   const char* step = "";
   const int stopped = stop(control, only_if_unused, step);
   if (stopped < 0 && stopped != -ENODEV) {
-    closing_ = false;
-    return {stopped, step};
+    take_back_end();
+    return explained(control, stopped, step);
   }
   release();
   const int deleted = delete_device(control, name(), delete_deadline_ms);
-  return deleted == -ENODEV ? Status::success() : Status::of(deleted, "DEL_DEV");
+  return deleted == -ENODEV ? Status::success() : explained(control, deleted, "DEL_DEV");
+}
+
+// STOP_DEV writes back through the queues, and QUIESCE_DEV waits for an idle tag of each: nothing may be held
+// back.
+void Device::begin_end() {
+  closing_ = true;
+  limiter_.suspend();
+  gate_.seal();
+  wake_queues();
+}
+
+void Device::take_back_end() {
+  closing_ = false;
+  gate_.unseal();
+  limiter_.resume();
+  wake_queues();
+}
+
+void Device::wake_queues() {
+  for (const auto& queue : queues_) queue->wake();
 }
 
 int Device::stop(Control& control, bool only_if_unused, const char*& step) {
@@ -220,27 +244,19 @@ int Device::stop(Control& control, bool only_if_unused, const char*& step) {
 void Device::release() {
   closing_ = true;
   for (const auto& queue : queues_) queue->drain();
+  // After the drain: what is held back now is for the next server.
+  gate_.seal();
   for (const auto& queue : queues_) queue->join();
   // The ended queues stay for their counters, which another thread may be reading.
   char_device_.reset();
+  const std::lock_guard lock(target_mutex_);
   target_ = {};
 }
 
 DeviceCounters Device::counters() const {
-  constexpr auto order = std::memory_order_relaxed;
   DeviceCounters sum;
-  for (const auto& queue : queues_) {
-    const QueueCounters& part = queue->counters();
-    sum.reads += part.reads.load(order);
-    sum.writes += part.writes.load(order);
-    sum.flushes += part.flushes.load(order);
-    sum.discards += part.discards.load(order);
-    sum.write_zeroes += part.write_zeroes.load(order);
-    sum.read_bytes += part.read_bytes.load(order);
-    sum.write_bytes += part.write_bytes.load(order);
-    sum.errors += part.errors.load(order);
-    sum.in_flight += part.in_flight.load(order);
-  }
+  for (const auto& queue : queues_) sum.add(queue->counters());
+  sum.frozen = gate_.closed();
   return sum;
 }
 
@@ -248,12 +264,12 @@ Status remove_foreign_device(Control& control, uint32_t device_id) {
   Status status = control.open();
   if (!status.ok()) return status;
   abi::DevInfo info = {};
-  status = Status::of(get_device_info(control, device_id, info), "GET_DEV_INFO");
+  status = explained(control, get_device_info(control, device_id, info), "GET_DEV_INFO");
   if (!status.ok()) return status;
   const DeviceName device(info);
-  status = Status::of(stop_device(control, device, stop_deadline_ms), "STOP_DEV");
+  status = explained(control, stop_device(control, device, stop_deadline_ms), "STOP_DEV");
   if (!status.ok()) return status;
-  return Status::of(delete_device(control, device, delete_deadline_ms), "DEL_DEV");
+  return explained(control, delete_device(control, device, delete_deadline_ms), "DEL_DEV");
 }
 
 }  // namespace ublk

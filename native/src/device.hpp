@@ -4,10 +4,14 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <shared_mutex>
 #include <vector>
 
 #include "abi.hpp"
 #include "control.hpp"
+#include "device_counters.hpp"
+#include "gate.hpp"
+#include "limiter.hpp"
 #include "params.hpp"
 #include "queue.hpp"
 #include "status.hpp"
@@ -25,24 +29,22 @@ struct DeviceSpec {
   uint64_t features = 0;       // abi::f_*, as wished; the driver grants what it knows
   std::vector<uint32_t> cpus;  // of every queue's thread; empty: those of its hardware queue
   uint64_t owner_tag = 0;      // ublksrv_flags
+  Limits limits;
 };
 
 struct DeviceEvents {
   std::function<void(const IoError&)> on_io_error;
-  std::function<void()> on_stopped;  // the kernel ended serving without us having asked
+  std::function<void()> on_stopped;      // the kernel ended serving without us having asked
+  std::function<void()> on_thawed = {};  // the deadline of a freeze has passed
 };
 
-struct DeviceCounters {
-  uint64_t reads = 0, writes = 0, flushes = 0, discards = 0, write_zeroes = 0;
-  uint64_t read_bytes = 0, write_bytes = 0, errors = 0;
-  uint32_t in_flight = 0;
-};
-
-// One ublk device served by this process. All verbs run on the control thread; counters() may be called from
-// any.
+// One ublk device served by this process. The verbs with a control channel run one at a time, on the
+// device's lane; once it is open, the others may be called from any thread.
 class Device {
  public:
-  Device(DeviceSpec spec, DeviceEvents events) : spec_(std::move(spec)), events_(std::move(events)) {}
+  Device(DeviceSpec spec, DeviceEvents events) : spec_(std::move(spec)), events_(std::move(events)) {
+    limiter_.set(spec_.limits);
+  }
   ~Device() { release(); }
 
   // Bring-up or, with spec.recover, recovery. On failure nothing is left behind: no device, or the device
@@ -57,6 +59,15 @@ class Device {
   Status resize(Control& control, uint64_t size_bytes);
   // Ends serving without stopping: a recoverable device keeps its users waiting for the next server.
   void release();
+
+  void set_limits(const Limits& limits);
+  // The parts of a freeze, see freeze.hpp. Until thaw(), or the moment given, no request goes to the target.
+  int hold_requests(uint64_t until_ns);
+  int wait_until_quiet() { return gate_.wait_until_quiet(); }
+  int sync_target();
+  // Whether it was frozen until now.
+  bool thaw();
+  bool frozen() const { return gate_.closed(); }
 
   const abi::DevInfo& info() const { return info_; }
   const Geometry& geometry() const { return geometry_; }
@@ -78,15 +89,24 @@ class Device {
   Status begin_recovery(Control& control);
   int stop(Control& control, bool only_if_unused, const char*& step);
   Status check_growth(Control& control, uint64_t size_bytes);
-  int grow_target(uint64_t size_bytes);
+  Status grow_target(uint64_t size_bytes);
+  int grow_while_quiet(uint64_t size_bytes);
+  void begin_end();
+  void take_back_end();
+  void wake_queues();
   void on_queue_ended();
 
   DeviceSpec spec_;
   DeviceEvents events_;
   abi::DevInfo info_ = {};
   Geometry geometry_;
+  std::shared_mutex target_mutex_;  // against closing the target while it is synced
   Target target_;
   UniqueFd char_device_;
+  Limiter limiter_;
+  Gate gate_{[this] {
+    if (events_.on_thawed) events_.on_thawed();
+  }};
   std::vector<std::unique_ptr<Queue>> queues_;
   std::atomic<uint32_t> ended_queues_{0};
   std::atomic<bool> closing_{false};

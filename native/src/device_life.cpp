@@ -1,21 +1,30 @@
 // What may happen to a device between bring-up and teardown.
 #include <cerrno>
+#include <mutex>
 #include <string>
 
+#include "clock.hpp"
 #include "device.hpp"
 #include "shown_size.hpp"
 
 namespace ublk {
 
+namespace {
+
+// For the requests in flight to end before memory is mapped anew; longer than any of them takes.
+constexpr uint64_t remap_deadline_ms = 10'000;
+
+}  // namespace
+
 // The kernel cannot take a half-done QUIESCE_DEV back: with -EBUSY and -ETIMEDOUT too, requests stay in the
 // kernel until the server has gone. So going is what helps, and it gives what was asked for.
 Status Device::quiesce(Control& control, uint32_t timeout_ms) {
   if ((info_.flags & abi::f_quiesce) == 0 || !recoverable()) return {-EOPNOTSUPP, "QUIESCE_DEV"};
-  closing_ = true;
+  begin_end();
   const int result = quiesce_device(control, name(), timeout_ms);
   if (result == -ENODEV || result == -EOPNOTSUPP || result == -EPERM) {
-    closing_ = false;
-    return {result, "QUIESCE_DEV"};
+    take_back_end();
+    return {.error = result, .step = "QUIESCE_DEV"};
   }
   release();
   return Status::success();
@@ -29,9 +38,9 @@ Status Device::quiesce(Control& control, uint32_t timeout_ms) {
 Status Device::resize(Control& control, uint64_t size_bytes) {
   Status status = check_growth(control, size_bytes);
   if (!status.ok()) return status;
-  status = Status::of(grow_target(size_bytes), "GROW_TARGET");
+  status = grow_target(size_bytes);
   if (!status.ok()) return status;
-  status = Status::of(update_size(control, name(), size_bytes), "UPDATE_SIZE");
+  status = explained(control, update_size(control, name(), size_bytes), "UPDATE_SIZE");
   if (!status.ok()) return status;
   const int64_t shown_bytes = read_shown_size(control, info_.dev_id);
   if (shown_bytes < 0) return {static_cast<int>(shown_bytes), "UPDATE_SIZE"};
@@ -51,9 +60,46 @@ Status Device::check_growth(Control& control, uint64_t size_bytes) {
   return Status::of(now.state == abi::state_live ? 0 : -EBUSY, "UPDATE_SIZE");
 }
 
-int Device::grow_target(uint64_t size_bytes) {
-  if (target_.ops->grow == nullptr) return -EOPNOTSUPP;
-  return target_.ops->grow(spec_.target, target_, size_bytes);
+Status Device::grow_target(uint64_t size_bytes) {
+  const TargetOps& ops = *target_.ops;
+  if (ops.grow == nullptr) return {.error = -EOPNOTSUPP, .step = "GROW_TARGET"};
+  if (ops.grows_while_serving) {
+    return Status::of(ops.grow(spec_.target, target_, size_bytes), "GROW_TARGET");
+  }
+  const int held = gate_.close(monotonic_ns() + remap_deadline_ms * ns_per_ms, false);
+  if (held < 0) return {.error = held, .step = "FREEZE"};
+  wake_queues();
+  const int grown = grow_while_quiet(size_bytes);
+  thaw();
+  return Status::of(grown, "GROW_TARGET");
+}
+
+// The queues see the target only while they work on a request.
+int Device::grow_while_quiet(uint64_t size_bytes) {
+  const int quiet = gate_.wait_until_quiet();
+  return quiet < 0 ? quiet : target_.ops->grow(spec_.target, target_, size_bytes);
+}
+
+void Device::set_limits(const Limits& limits) {
+  limiter_.set(limits);
+  wake_queues();
+}
+
+int Device::hold_requests(uint64_t until_ns) {
+  const int held = gate_.close(until_ns, true);
+  if (held == 0) wake_queues();
+  return held;
+}
+
+bool Device::thaw() {
+  const bool was_frozen = gate_.open();
+  wake_queues();
+  return was_frozen;
+}
+
+int Device::sync_target() {
+  const std::shared_lock lock(target_mutex_);
+  return target_.ops == nullptr || target_.ops->sync == nullptr ? 0 : target_.ops->sync(target_);
 }
 
 }  // namespace ublk

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "abi.hpp"
+#include "clock.hpp"
 #include "io_flusher.hpp"
 #include "mark.hpp"
 
@@ -26,7 +27,7 @@ Queue::Queue(QueueSpec spec, QueueEvents events)
       commands_(ring_, spec_.queue_id, spec_.mode),
       target_queue_(ring_, target_slot, payload_, &bell_, this),
       tags_(spec_.depth),
-      waiting_(spec_.depth) {
+      admission_(spec_.gate, spec_.limiter, spec_.queue_id, spec_.depth, counters_) {
   for (uint16_t i = 0; i < spec_.depth; i++) tags_[i].request.tag = i;
 }
 
@@ -124,13 +125,17 @@ void Queue::serve() {
     const int entered = enter_ring();
     if (entered < 0 && entered != -EINTR && entered != -EAGAIN && entered != -EBUSY && entered != -ETIME)
       broken_ = true;
+    now_ns_ = monotonic_ns();
+    admission_.look(now_ns_);
     for (const Completion& completion : ring_.take_completions()) handle(completion);
-    if (!waiting_.empty()) admit_waiting();
+    send_due();
+    admission_.settle(serving_count_);
     if (ops.end_pass != nullptr) ops.end_pass(*spec_.target, target_queue_);
   }
   // The commits of a drained queue's last requests are still only queued; unsent, the next server would do
   // those requests again.
   if (!broken_) submit();
+  admission_.end();
   if (!draining_) events_.on_ended();
 }
 
@@ -141,14 +146,18 @@ void Queue::submit() {
 
 int Queue::enter_ring() {
   if (!commands_.flush()) return -EIO;
-  const bool timed = !waiting_.empty() && wait_ns_ != Admission::until_woken;
-  return timed ? ring_.submit_and_wait_for_ns(wait_ns_) : ring_.submit_and_wait(1);
+  const uint64_t next_look_ns = admission_.next_look_ns();
+  // A draining queue sends nothing that was held back, so there is nothing to look at.
+  if (draining_ || next_look_ns == Admission::never) return ring_.submit_and_wait(1);
+  const uint64_t now_ns = monotonic_ns();
+  return next_look_ns <= now_ns ? ring_.submit_and_wait(0)
+                                : ring_.submit_and_wait_for_ns(next_look_ns - now_ns);
 }
 
 bool Queue::done() const {
   if (broken_) return true;
   if (draining_) return serving_count_ == 0;
-  return commands_.armed_count() == 0 && serving_count_ == 0 && waiting_.empty();
+  return commands_.armed_count() == 0 && serving_count_ == 0 && admission_.empty();
 }
 
 void Queue::handle(const Completion& completion) {
@@ -240,28 +249,25 @@ void Queue::handle_bell() {
 
 void Queue::begin(Tag& tag) {
   descriptors_.read(tag.request);
-  if (spec_.admission == nullptr) {
+  if (admission_.admit(tag, now_ns_)) {
     serve_request(tag);
-    return;
+  } else {
+    tag.move(TagState::waiting);
   }
-  tag.move(TagState::waiting);
-  waiting_.push(tag);
 }
 
-// After every pass over the completions, and when the time is over: in order of arrival, until one has to
-// wait on. A draining queue leaves them to the next server.
-void Queue::admit_waiting() {
-  while (!draining_ && !waiting_.empty()) {
-    Tag& tag = waiting_.front();
-    wait_ns_ = spec_.admission->wait_ns(tag.request);
-    if (wait_ns_ != 0) return;
-    waiting_.pop();
-    serve_request(tag);
+// What was held back and may go now. A draining queue leaves it to the next server.
+void Queue::send_due() {
+  while (!draining_) {
+    Tag* const tag = admission_.take_due(now_ns_);
+    if (tag == nullptr) return;
+    serve_request(*tag);
   }
 }
 
 void Queue::serve_request(Tag& tag) {
   tag.move(TagState::serving);
+  tag.begun_ns = now_ns_;
   set_serving_count(serving_count_ + 1);
   const int64_t brought = payload_.bring(tag.request);
   if (brought == 0) send_to_target(tag);
@@ -270,7 +276,9 @@ void Queue::serve_request(Tag& tag) {
 
 void Queue::send_to_target(Tag& tag) {
   const int64_t result = spec_.target->ops->queue_io(*spec_.target, target_queue_, tag.request);
-  if (result != answer_later) finish(tag, result);
+  if (result == answer_later) return;
+  now_ns_ = monotonic_ns();
+  finish(tag, result);
 }
 
 void Queue::answer(uint16_t tag, int64_t result) {
@@ -285,13 +293,14 @@ void Queue::abandon(uint16_t tag) {
 void Queue::finish(Tag& tag, int64_t result) {
   set_serving_count(serving_count_ - 1);
   result = payload_.hand_over(tag.request, result);
-  count(tag.request, result);
+  count(tag, result);
   if (!commands_.commit(tag, static_cast<int32_t>(result))) broken_ = true;
 }
 
-void Queue::count(const Request& request, int64_t result) {
+void Queue::count(const Tag& tag, int64_t result) {
+  const Request& request = tag.request;
   if (result >= 0) {
-    counters_.count(request);
+    counters_.count(request, now_ns_ - tag.begun_ns);
     return;
   }
   // "Not supported" is how the block layer learns to do without an operation; nothing went wrong.

@@ -18,7 +18,6 @@
 #include "tag.hpp"
 #include "target.hpp"
 #include "thread.hpp"
-#include "waiting_room.hpp"
 
 namespace ublk {
 
@@ -47,7 +46,8 @@ struct QueueSpec {
   const Target* target = nullptr;   // outlives the queue
   std::vector<std::byte> cpu_mask;  // for the thread; empty: do not pin
   bool cpus_asked_for = false;      // by the user, and not only the kernel's proposal for this queue
-  Admission* admission = nullptr;   // outlives the queue; null: every request goes to the target at once
+  Gate* gate = nullptr;             // outlives the queue; null: it is never closed
+  Limiter* limiter = nullptr;       // outlives the queue; null: no limits
 };
 
 // One hardware queue: one thread, one ring for ublk commands and target I/O alike.
@@ -91,7 +91,7 @@ class Queue : private TargetAnswers {
 
   // A request's life, in order.
   void begin(Tag& tag);
-  void admit_waiting();
+  void send_due();
   void serve_request(Tag& tag);
   void send_to_target(Tag& tag);
   void handle_payload(Tag& tag, int32_t result);
@@ -99,7 +99,7 @@ class Queue : private TargetAnswers {
   void abandon(uint16_t tag) override;
   void submit() override;
   void finish(Tag& tag, int64_t result);
-  void count(const Request& request, int64_t result);
+  void count(const Tag& tag, int64_t result);
   void set_serving_count(uint32_t count);
 
   const QueueSpec spec_;
@@ -111,14 +111,14 @@ class Queue : private TargetAnswers {
   Commands commands_;
   TargetQueue target_queue_;
   std::vector<Tag> tags_;
-  WaitingRoom waiting_;
-  uint64_t wait_ns_ = 0;  // until the admission is to be asked again for the first in the waiting room
+  uint64_t now_ns_ = 0;  // read once for each pass, and after a target that answers at once
   uint32_t serving_count_ = 0;
   int handed_over_ = -EINPROGRESS;  // the kernel's answer to a batch of all tags
   std::atomic<bool> drain_wanted_{false};
   bool draining_ = false;
   bool broken_ = false;
   QueueCounters counters_;
+  Admission admission_;
   Thread thread_;
 };
 

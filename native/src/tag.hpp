@@ -70,6 +70,7 @@ class Tag {
   }
 
   Request request;
+  uint64_t begun_ns = 0;  // when the target was given the request
 
  private:
   TagState state_ = TagState::idle;

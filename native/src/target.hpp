@@ -132,9 +132,11 @@ struct TargetOps {
   void (*end_pass)(const Target& target, TargetQueue& queue) = nullptr;
   // After a ring of the queue's bell, which others use as well.
   void (*on_bell)(const Target& target, TargetQueue& queue) = nullptr;
-  // Makes the opened target serve `size_bytes`, which is more than before. On the control side, while no
-  // queue works on a request. 0 or a negative errno, and then nothing has changed. Null: it cannot.
+  // Makes the opened target serve `size_bytes`, which is more than before, on a control thread. 0 or a
+  // negative errno, and then nothing has changed. Null: it cannot.
   int (*grow)(const TargetSpec& spec, Target& target, uint64_t size_bytes) = nullptr;
+  // Whether `grow` changes nothing that the queues read; else it is called while no request is at work.
+  bool grows_while_serving = false;
   // Makes durable what was written. May block; never on a queue's thread. Null: there is nothing to do.
   int (*sync)(const Target& target) = nullptr;
   // The target moves bytes with TargetQueue::copy_to and copy_from alone and needs no buffer of the request

@@ -146,6 +146,7 @@ const TargetOps file_target{
     .queue_io = queue_file_io,
     .complete_io = complete_file_io,
     .grow = grow_file,
+    .grows_while_serving = true,
     .sync = sync_file,
     .transfers_in_ring = true,
 };

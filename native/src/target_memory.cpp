@@ -59,6 +59,27 @@ int open_memory(const TargetSpec& spec, Target& target, const char*& step) {
   return install_bus_guard();
 }
 
+// Anonymous memory grows here; a file is its owner's to grow.
+int provide_bytes(const TargetSpec& spec, const Target& target, uint64_t size_bytes) {
+  const int fd = target.file.get();
+  if (spec.path.empty()) return ::ftruncate(fd, static_cast<off_t>(size_bytes)) < 0 ? -errno : 0;
+  struct stat info = {};
+  if (::fstat(fd, &info) < 0) return -errno;
+  return static_cast<uint64_t>(info.st_size) < size_bytes ? -ENODATA : 0;
+}
+
+int grow_memory(const TargetSpec& spec, Target& target, uint64_t size_bytes) {
+  const int provided = provide_bytes(spec, target, size_bytes);
+  if (provided < 0) return provided;
+  Mapping larger;
+  const int protection = target.read_only ? PROT_READ : PROT_READ | PROT_WRITE;
+  const int mapped = larger.map(size_bytes, protection, MAP_SHARED, target.file.get(), 0);
+  if (mapped < 0) return mapped;
+  target.memory = std::move(larger);
+  target.size_bytes = size_bytes;
+  return 0;
+}
+
 int punch_hole(const Target& target, const Request& request) {
   const int result =
       ::fallocate(target.file.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
@@ -111,6 +132,7 @@ const TargetOps memory_target{
     .open = open_memory,
     .queue_io = queue_memory_io,
     .complete_io = complete_memory_io,
+    .grow = grow_memory,
     .copies_payload = true,
     .transfers_in_ring = true,
 };

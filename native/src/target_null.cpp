@@ -53,6 +53,7 @@ const TargetOps null_target{
     .queue_io = queue_null_io,
     .complete_io = complete_null_io,
     .grow = grow_null,
+    .grows_while_serving = true,
 };
 
 }  // namespace ublk

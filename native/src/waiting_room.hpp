@@ -7,20 +7,24 @@
 
 namespace ublk {
 
-// The requests of one queue that its admission holds back, first come first served.
+// Requests of one queue that are held back, first come first served.
 class WaitingRoom {
  public:
   explicit WaitingRoom(uint16_t depth) : tags_(depth) {}
 
   bool empty() const { return count_ == 0; }
+  size_t count() const { return count_; }
   Tag& front() const { return *tags_[first_]; }
+  Tag& at(size_t index) const { return *tags_[(first_ + index) % tags_.size()]; }
   void push(Tag& tag) {
     tags_[(first_ + count_) % tags_.size()] = &tag;
     count_++;
   }
-  void pop() {
+  Tag& pop() {
+    Tag& tag = front();
     first_ = (first_ + 1) % tags_.size();
     count_--;
+    return tag;
   }
 
  private:

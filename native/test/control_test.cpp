@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <chrono>
 #include <string>
 #include <vector>
@@ -140,31 +139,6 @@ TEST_F(Controls, SayWhichStepFailedToOpenThem) {
   EXPECT_EQ(status.step, "CREATE_RING");
   EXPECT_EQ(status.error, -EPERM);
   EXPECT_EQ(open_file_count(), before);
-}
-
-TEST(ControlThreads, RunJobsOneByOneInTheirOrder) {
-  std::vector<int> ran;
-  std::atomic<int> running = 0;
-  ControlThread thread;
-  ASSERT_EQ(thread.start(), 0);
-  for (int i = 0; i < 100; i++) {
-    thread.post([&, i] {
-      EXPECT_EQ(running.fetch_add(1), 0);
-      ran.push_back(i);
-      running--;
-    });
-  }
-  thread.stop();
-  ASSERT_EQ(ran.size(), 100u) << "stop() runs what is still posted";
-  for (int i = 0; i < 100; i++) EXPECT_EQ(ran[static_cast<size_t>(i)], i);
-}
-
-TEST(ControlThreads, MayBeStoppedTwiceOrNeverStarted) {
-  ControlThread idle;
-  ControlThread thread;
-  ASSERT_EQ(thread.start(), 0);
-  thread.stop();
-  thread.stop();
 }
 
 }  // namespace

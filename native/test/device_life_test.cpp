@@ -23,6 +23,21 @@ TEST_F(DeviceLife, GrowsTargetThenDeviceThenLooks) {
   EXPECT_TRUE(disk->remove(control_).ok());
 }
 
+TEST_F(DeviceLife, MapsGrownMemoryWhileNoRequestIsAtWork) {
+  DeviceSpec wanted = spec();
+  wanted.target = {.kind = TargetKind::memory, .path = "", .size_bytes = image_bytes};
+  const auto disk = opened(std::move(wanted));
+  EXPECT_TRUE(disk->resize(control_, 2 * image_bytes).ok());
+  EXPECT_FALSE(disk->frozen());
+  abi::IoDesc write;
+  write.op_flags = abi::op_write;
+  write.nr_sectors = 8;
+  write.start_sector = 2 * image_bytes / 512 - 8;
+  driver_.deliver(1, 0, write);
+  EXPECT_EQ(driver_.take_command()->io.result, 4096) << "the new end is there";
+  EXPECT_TRUE(disk->remove(control_).ok());
+}
+
 TEST_F(DeviceLife, KeepsItsSizeWhenTheImageIsTooSmall) {
   const auto disk = opened(spec());
   const Status status = disk->resize(control_, 2 * image_bytes);

@@ -16,9 +16,10 @@ QueueRig::QueueRig(const Target& target, uint16_t depth, uint16_t queue_id, std:
   start(std::move(spec));
 }
 
-QueueRig::QueueRig(const Target& target, uint16_t depth, Admission& admission) {
+QueueRig::QueueRig(const Target& target, uint16_t depth, Gate* gate, Limiter* limiter) {
   QueueSpec spec = spec_of(target, depth);
-  spec.admission = &admission;
+  spec.gate = gate;
+  spec.limiter = limiter;
   start(std::move(spec));
 }
 

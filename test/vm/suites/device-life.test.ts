@@ -2,7 +2,7 @@ import { open, truncate } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "@jest/globals";
 import { findDeviceUsers } from "../../../src/ublk/device-users.js";
-import { getFeatures, recoverAndServe, type UblkDevice } from "../../../src/ublk/index.js";
+import { createAndServe, getFeatures, recoverAndServe, type UblkDevice } from "../../../src/ublk/index.js";
 import { startVerifiedWrites } from "./support/background-fio.js";
 import { compareDevice, createRandomFile, readBlockAttribute, writeToDevice } from "./support/device-io.js";
 import { DeviceServer } from "./support/device-server.js";
@@ -62,6 +62,19 @@ describe("resize", () => {
     await again.stop();
     await runCommand("cmp", [data, path]);
     exercised("UPDATE_SIZE");
+  });
+
+  test("memory grows, with or without a file", async () => {
+    const path = await rig.images.createImage(sizeBytes, rig.scratch);
+    for (const target of [{ kind: "memory" }, { kind: "memory", path }] as const) {
+      const device = await createAndServe({ target, sizeBytes });
+      if ("path" in target) await truncate(path, grownBytes);
+      if (!(await resizeOrRefusal(device, grownBytes))) continue;
+      const data = await createRandomFile(join(rig.scratch, "data"), grownBytes);
+      await writeToDevice(data, device.path);
+      await compareDevice(data, device.path);
+      await device.stop();
+    }
   });
 
   test("an image that is too small keeps the device as it was", async () => {

@@ -5,9 +5,11 @@ import { createInterface } from "node:readline";
 import type { DeviceOptions, DeviceParams, RecoverOptions, Target } from "../../../../src/ublk/index.js";
 import { repositoryPath } from "./repository.js";
 
-type Request =
+/** With `freezeMs` the device is frozen for so long as soon as it answers I/O. */
+type Request = (
   | { create: [DeviceParams, Omit<DeviceOptions, "ownerTag">] }
-  | { recover: [number, Target, Omit<RecoverOptions, "ownerTag">] };
+  | { recover: [number, Target, Omit<RecoverOptions, "ownerTag">] }
+) & { freezeMs?: number };
 
 const script = join(repositoryPath, "test/vm/suites/support/serve-device.js");
 

@@ -1,0 +1,22 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "device.hpp"
+#include "status.hpp"
+
+namespace ublk {
+
+using SharedDevice = std::shared_ptr<Device>;
+// Runs a job on a thread of its own.
+using RunApart = std::function<void(std::function<void()>)>;
+
+// Freezes devices at one instant: holds back the requests of all of them, waits for those in flight, and
+// makes the targets durable. From success until thaw, or until the deadline, nothing changes in any target.
+// On failure all of them are thawed. Waits at most `deadline_ms`.
+Status freeze_together(const std::vector<SharedDevice>& devices, uint32_t deadline_ms, const RunApart& apart);
+
+}  // namespace ublk
