@@ -112,6 +112,10 @@ function explainLife({ step, errnoName, imagePath }: Failure): Explanation | und
       hint: "try again with a longer deadlineMs, or look at what slows its image down",
     };
   }
+  if (step === "FREEZE" && (errnoName === "ESHUTDOWN" || errnoName === "ECANCELED")) {
+    const hint = "freeze it again when it is served";
+    return { code: "device_stopped", reason: "it was thawed, stopped or released meanwhile", hint };
+  }
   if (step !== "GROW_TARGET") return undefined;
   const image = imagePath ?? "the target";
   if (errnoName === "ENODATA") {

@@ -61,6 +61,12 @@ export async function findDeviceUsers(
   return users;
 }
 
+/** The processes that have the server's side of a device open, /dev/ublkcN, as `name (id)`. */
+export async function findServers(deviceId: number, reader: DeviceUsersReader = machineUsersReader): Promise<string[]> {
+  const nodes = new Set([`/dev/ublkc${deviceId}`]);
+  return await findOpeners(await listProcesses(reader), nodes, undefined, reader);
+}
+
 /** `mount /mnt/a, process fio (12)`, for messages. */
 export function describeUsers(users: readonly DeviceUser[]): string {
   const shown = users

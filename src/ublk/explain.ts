@@ -1,4 +1,5 @@
 import { explain } from "./causes.js";
+import { type DeviceHolders, diagnoseTimeout } from "./diagnosis.js";
 import { type EnvironmentReader, probeEnvironment } from "./environment.js";
 import { findErrno, toErrnoName } from "./errno.js";
 import { UblkError } from "./errors.js";
@@ -11,6 +12,8 @@ export interface FailureContext {
   subject: string;
   imagePath?: string | undefined;
   deviceId?: number | undefined;
+  /** Who holds a device that does not go; tests give their own. */
+  holders?: DeviceHolders | undefined;
 }
 
 /**
@@ -27,7 +30,8 @@ export async function toUblkError(
   const errnoName = errno === undefined ? "" : toErrnoName(errno);
   const environment = await probeEnvironment(reader);
   const { code, reason, hint } = explain({ ...context, step, errnoName, environment }, message);
-  return new UblkError(code, `cannot ${describe(context)}: ${reason}${origin(step, errnoName)}`, {
+  const facts = code === "timeout" ? await diagnoseTimeout(cause, context.deviceId, context.holders) : "";
+  return new UblkError(code, `cannot ${describe(context)}: ${reason}${facts}${origin(step, errnoName)}`, {
     operation: context.operation,
     hint,
     cause,
