@@ -12,6 +12,7 @@ import { type Phase, phases } from "./phases.js";
 const mebibyte = 1024 ** 2;
 const bystanderBytes = 16 * mebibyte;
 const victimBytes = 4 * mebibyte;
+const frozenMs = 30_000;
 
 /**
  * Ends the engine at each named point of each operation, while a bystander's device is under load. The next engine must
@@ -42,6 +43,7 @@ export class NamedPoints {
       }
       for (const point of phase.points) await this.dieAt(phase, point, device.deviceId);
     }
+    await this.dieWhileFrozen().catch((error: unknown) => this.verdict.addProblem("freeze", error));
     const counts = await load.stop();
     this.verdict.addLoad(counts, load.findings);
     await client.detach("bystander");
@@ -76,6 +78,24 @@ export class NamedPoints {
     engine.start();
     await operation;
     await phase.act(engine.client, victim);
+  }
+
+  /** Frozen is what a process does, not what a device is: its I/O goes on with the next engine. */
+  private async dieWhileFrozen(): Promise<void> {
+    const { engine, verdict } = this;
+    const victim = await createVolume(this.imageDirectory, "victim", victimBytes);
+    const { path } = await engine.client.attach(victim);
+    await engine.client.freeze(["bystander", "victim"], { deadlineMs: frozenMs });
+    const load = new CheckerLoad({ device: path, key: 8, writes: 50 });
+    await engine.kill();
+    verdict.kills++;
+    verdict.namedKills++;
+    engine.start();
+    verdict.addLoad(await load.wait(), load.findings);
+    await engine.client.freeze(["bystander", "victim"], { deadlineMs: frozenMs });
+    await engine.client.thaw(["bystander", "victim"]);
+    await engine.client.detach("victim");
+    await this.expectOnly(["bystander"]);
   }
 
   private async expectWorking(victim: BlockDeviceSpec): Promise<void> {

@@ -6,8 +6,8 @@ import { inParallel } from "../support/in-parallel.js";
 import type { Verdict } from "../support/verdict.js";
 import { createVolume } from "../support/volumes.js";
 
-const sizeBytes = 2 * 1024 ** 2;
-const writesOfEach = 30;
+const sizeBytes = 1024 ** 2;
+const writesOfEach = 10;
 /** Each user is a process, and the guest has two processors. */
 const usersAtATime = 8;
 
