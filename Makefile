@@ -23,7 +23,7 @@ say = @printf '\033[1m%s\033[0m\n' "$(1)"
 
 .PHONY: help
 help: ## this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: deps
 deps: $(STAMPS)/packages-build $(STAMPS)/npm ## install what the build needs (apt, npm)

@@ -3,9 +3,9 @@ PROOF_TOOLS := $(STAMPS)/packages-build build
 PROVE = @scripts/install-packages vm && test/vm/kernels/fetch $(KERNEL) && $(1) test/proof/run $(KERNEL) $(2)
 
 .PHONY: test-crash
-test-crash: $(PROOF_TOOLS) ## SIGKILL of the engine under load, at random and at named points: KERNEL=uml|6.12|6.18|7.3 KILLS=n
+test-crash: $(PROOF_TOOLS) ## SIGKILL of the engine under load, at random and at named points: KERNEL=uml|6.12|6.18|7.3 KILLS=n NAMED=yes|no
 	$(call say,Killing engines on kernel $(KERNEL))
-	$(call PROVE,UBLK_KILLS=$(or $(KILLS),$(if $(filter uml,$(KERNEL)),1000,50)) PROOF_LIMIT_S=7200,crash)
+	$(call PROVE,UBLK_KILLS=$(or $(KILLS),$(if $(filter uml,$(KERNEL)),1000,50)) UBLK_NAMED=$(or $(NAMED),yes) PROOF_LIMIT_S=7200,crash)
 
 .PHONY: test-power-failure
 test-power-failure: $(PROOF_TOOLS) ## the power fails under the pool's disk at many points of a load: POINTS=n POOL_FS=xfs|ext4
