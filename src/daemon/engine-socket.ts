@@ -38,9 +38,6 @@ export class EngineSocket {
   }
 }
 
-/** How much longer than the common name the other one may be. */
-export const boundSuffixBytesMax = 9;
-
 function toBoundPath(path: string): string {
   return `${path}.${process.pid}`;
 }
