@@ -24,7 +24,8 @@ afterEach(async () => {
 
 const rig = useLibraryRig();
 const nullDevice = { target: { kind: "null" }, sizeBytes } as const;
-const unprivileged = { unprivileged: true, queueDepth: 8 };
+/** The default queues take more memory than an ordinary user may lock: twice the usual RLIMIT_MEMLOCK. */
+const unprivileged = { unprivileged: true };
 
 let maker: GuestUser;
 let neighbour: GuestUser;
