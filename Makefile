@@ -147,6 +147,7 @@ test-vm-udev-on-%: build
 # Every file of cases on every kernel, with and without udev: an hour and more where kernels are emulated. The table of
 # kernels in docs/kernels.md is what came out.
 MATRIX_KERNELS := uml 6.12 6.18 7.3
+matrix_suites = $(foreach run,$(1) udev-$(1),vm-$(run)-guest vm-$(run)-jest) $(filter vm-$(1)-sanity%,$(VM_SUITES))
 
 .PHONY: test-vm-matrix
 test-vm-matrix: ## every guest suite on uml, 6.12, 6.18 and 7.3; writes the table in docs/kernels.md
@@ -155,10 +156,8 @@ test-vm-matrix: ## every guest suite on uml, 6.12, 6.18 and 7.3; writes the tabl
 	  UBLK_EVERY=1 $(MAKE) test-vm-on-$$kernel || status=1; \
 	  $(MAKE) test-vm-udev-on-$$kernel || status=1; \
 	done; \
-	for kernel in $(MATRIX_KERNELS); do \
-	  echo "kernel $$kernel:"; \
-	  test/report/count $(RESULTS) vm-$$kernel-guest vm-$$kernel-jest vm-udev-$$kernel-guest vm-udev-$$kernel-jest || status=1; \
-	done; \
+	$(foreach kernel,$(MATRIX_KERNELS),echo "kernel $(kernel):"; \
+	  test/report/count $(RESULTS) $(call matrix_suites,$(kernel)) || status=1;) \
 	test/report/kernel-table $(CACHE)/vm/results docs/kernels.md $(MATRIX_KERNELS) || status=1; \
 	exit $$status
 
