@@ -36,6 +36,7 @@ void Descriptors::read(Request& request) const {
   request.offset_bytes = descriptor.start_sector << 9;
   request.length_bytes = uint64_t{descriptor.nr_sectors} << 9;
   request.done_bytes = 0;
+  request.way = 0;
 }
 
 }  // namespace ublk

@@ -50,6 +50,7 @@ struct Request {
   uint16_t buffer_number = 0;  // which of the queue's buffers, where they are not one for each tag
   uint16_t tag = 0;
   uint8_t operation = 0;       // abi::op_*
+  uint8_t way = 0;             // for the target: which of several ways it tries
   bool in_ring_by_us = false;  // the pages are registered, and not by the kernel itself
 };
 

@@ -19,12 +19,13 @@ enum class TargetKind : uint8_t { null, memory, file };
 
 struct TargetSpec {
   TargetKind kind = TargetKind::null;
-  std::string path;  // file: required; memory: a file on tmpfs or hugetlbfs, or empty for anonymous memory
+  std::string path =
+      {};  // file: required; memory: a file on tmpfs or hugetlbfs, or empty for anonymous memory
   uint64_t size_bytes = 0;
   uint32_t logical_block_bytes = 512;
   bool direct = true;  // file: use O_DIRECT where the file system can
   bool read_only = false;
-  bool discard = false;  // discarded ranges give their space back
+  bool discard = false;                        // discarded ranges give their space back
 };
 
 struct TargetOps;
@@ -41,6 +42,12 @@ struct Target {
   bool fua = false;  // a write with FUA is durable before it completes
   // What the file below asks of memory that is transferred without a copy.
   MemoryLimits limits;
+  bool is_block_device = false;
+  bool discards_by_command = false;  // see Backing
+  bool write_zeroes = true;
+  bool volatile_cache = true;  // a write may be lost until a FLUSH; false: it is durable when it completes
+  uint32_t discard_granularity_bytes = 4096;
+  uint32_t logical_block_bytes = 512;
 };
 
 // Takes the answers that a target gives outside `queue_io` and `complete_io`.

@@ -1,16 +1,17 @@
 // A regular file or a block device, through the queue's own ring: what a kernel loop device does, from user
 // space.
 #include <fcntl.h>
-#include <linux/fs.h>
-#include <sys/ioctl.h>
-#include <sys/stat.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
-#include <cstdlib>
-#include <memory>
+#include <utility>
 
 #include "abi.hpp"
+#include "backing.hpp"
+#include "block_command.hpp"
 #include "memory_limits.hpp"
 #include "target.hpp"
 #include "transfer.hpp"
@@ -19,61 +20,28 @@ namespace ublk {
 
 namespace {
 
-struct FreeMemory {
-  void operator()(void* memory) const { std::free(memory); }
-};
+// The ways to zero a range, in the order of trying: each file system and disk has some of them.
+constexpr uint8_t by_hole = 0;
+constexpr uint8_t by_zeroed_range = 1;
+constexpr uint8_t by_writing = 2;
 
-// Whether the file takes O_DIRECT in units of the device's logical block, which a disk with larger sectors
-// does not. Kernels before 6.1 and some file systems cannot say, so there a read has to tell; it is second
-// choice because ext4 reads any length of a hole, and refuses only the write that comes later.
-bool direct_io_works(int fd, uint32_t block_bytes) {
-  struct statx info = {};
-  if (::statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &info) == 0 && (info.stx_mask & STATX_DIOALIGN) != 0) {
-    return info.stx_dio_offset_align != 0 && info.stx_dio_offset_align <= block_bytes;
-  }
-  const std::unique_ptr<void, FreeMemory> block(std::aligned_alloc(4096, 4096));
-  return block != nullptr && ::pread(fd, block.get(), block_bytes, 0) == static_cast<ssize_t>(block_bytes);
-}
-
-UniqueFd open_direct(const TargetSpec& spec, int access) {
-  UniqueFd file(::open(spec.path.c_str(), access | O_DIRECT | O_CLOEXEC));
-  if (file.valid() && !direct_io_works(file.get(), spec.logical_block_bytes)) file.reset();
-  return file;
-}
-
-// Asked before the open, which would wait at a pipe for somebody to write.
-int check_kind(const std::string& path) {
-  struct stat info = {};
-  if (::stat(path.c_str(), &info) < 0) return -errno;
-  return S_ISREG(info.st_mode) || S_ISBLK(info.st_mode) ? 0 : -EINVAL;
-}
-
-// 0 when the file or block device holds `size_bytes`.
-int check_size(int fd, uint64_t size_bytes) {
-  struct stat info = {};
-  if (::fstat(fd, &info) < 0) return -errno;
-  auto have_bytes = static_cast<uint64_t>(info.st_size);
-  if (S_ISBLK(info.st_mode) && ::ioctl(fd, BLKGETSIZE64, &have_bytes) < 0) return -errno;
-  return have_bytes < size_bytes ? -ENODATA : 0;
-}
+alignas(4096) constexpr std::array<std::byte, 128 * 1024> zeros = {};
 
 int open_file(const TargetSpec& spec, Target& target, const char*& step) {
   step = "open the image";
-  const int kind = check_kind(spec.path);
-  if (kind < 0) return kind;
-  const int access = spec.read_only ? O_RDONLY : O_RDWR;
-  UniqueFd buffered(::open(spec.path.c_str(), access | O_CLOEXEC));
-  if (!buffered.valid()) return -errno;
-  const int checked = check_size(buffered.get(), spec.size_bytes);
-  if (checked < 0) return checked;
-  if (spec.direct) target.file = open_direct(spec, access);
-  target.direct = target.file.valid();
-  if (!target.direct) target.file = std::move(buffered);
-  target.limits = read_memory_limits(target.file.get());
+  Backing backing;
+  const int opened = open_backing(spec, backing);
+  if (opened < 0) return opened;
   target.size_bytes = spec.size_bytes;
+  target.direct = backing.direct;
+  target.limits = read_memory_limits(backing.file.get());
   target.read_only = spec.read_only;
-  target.discard = spec.discard;
+  target.discard = spec.discard && (backing.discards_by_command || backing.punches_holes);
+  target.discards_by_command = backing.discards_by_command;
+  target.is_block_device = backing.is_block_device;
+  target.discard_granularity_bytes = backing.discard_granularity_bytes;
   target.fua = true;
+  target.file = std::move(backing.file);
   return 0;
 }
 
@@ -94,10 +62,38 @@ int64_t queue_flush(TargetQueue& queue, const Request& request) {
   return answer_later;
 }
 
+int64_t queue_block_discard(TargetQueue& queue, const Request& request) {
+  io_uring_sqe* sqe = queue.next_sqe();
+  if (sqe == nullptr) return -EIO;
+  prepare_block_discard(sqe, queue.file_slot(), request.offset_bytes, request.length_bytes);
+  TargetQueue::tie(sqe, request);
+  return answer_later;
+}
+
+int64_t queue_discard(const Target& target, TargetQueue& queue, const Request& request) {
+  if (!target.discard) return -EOPNOTSUPP;
+  if (target.discards_by_command) return queue_block_discard(queue, request);
+  return queue_fallocate(queue, request, FALLOC_FL_PUNCH_HOLE);
+}
+
+int64_t queue_written_zeros(TargetQueue& queue, const Request& request) {
+  io_uring_sqe* sqe = queue.next_sqe();
+  if (sqe == nullptr) return -EIO;
+  const uint64_t rest_bytes = request.length_bytes - request.done_bytes;
+  io_uring_prep_write(sqe, queue.file_slot(), zeros.data(),
+                      static_cast<unsigned>(std::min<uint64_t>(rest_bytes, zeros.size())),
+                      request.offset_bytes + request.done_bytes);
+  TargetQueue::tie(sqe, request);
+  return answer_later;
+}
+
 // Zeroing gives space back only where that was asked for: a thick image keeps every block it has reserved.
-int zeroing_mode(const Target& target, const Request& request) {
-  const bool keep_space = !target.discard || (request.flags & abi::io_f_nounmap) != 0;
-  return keep_space ? FALLOC_FL_ZERO_RANGE : FALLOC_FL_PUNCH_HOLE;
+int64_t queue_zeroing(const Target& target, TargetQueue& queue, Request& request) {
+  const bool keeps_space = !target.discard || (request.flags & abi::io_f_nounmap) != 0;
+  if (keeps_space) request.way = std::max(request.way, by_zeroed_range);
+  if (request.way == by_writing) return queue_written_zeros(queue, request);
+  return queue_fallocate(queue, request,
+                         request.way == by_hole ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE);
 }
 
 int64_t queue_file_io(const Target& target, TargetQueue& queue, Request& request) {
@@ -110,24 +106,45 @@ int64_t queue_file_io(const Target& target, TargetQueue& queue, Request& request
     case abi::op_flush:
       return target.read_only ? 0 : queue_flush(queue, request);
     case abi::op_discard:
-      return target.discard ? queue_fallocate(queue, request, FALLOC_FL_PUNCH_HOLE) : -EOPNOTSUPP;
+      return queue_discard(target, queue, request);
     case abi::op_write_zeroes:
-      return queue_fallocate(queue, request, zeroing_mode(target, request));
+      return queue_zeroing(target, queue, request);
     default:
       return -EOPNOTSUPP;
   }
 }
 
-int64_t complete_file_io(const Target& target, TargetQueue& queue, Request& request, int32_t result) {
+// What an error means for the request: another try, another way, or the errno that its user gets.
+int64_t handle_error(const Target& target, TargetQueue& queue, Request& request, int32_t error) {
   // The kernel counts -EAGAIN as a failed request, so a retry is ours to do.
-  if (result == -EAGAIN || result == -EINTR) return queue_file_io(target, queue, request);
-  if (result < 0) return result;
-  return is_transfer(request) ? complete_transfer(queue, request, result) : 0;
+  if (error == -EAGAIN || error == -EINTR) return queue_file_io(target, queue, request);
+  // tmpfs knows no zeroed ranges, and a disk takes whole sectors of its own size only.
+  const bool cannot = error == -EOPNOTSUPP || error == -EINVAL;
+  if (cannot && request.operation == abi::op_write_zeroes && request.way < by_writing) {
+    request.way++;
+    return queue_zeroing(target, queue, request);
+  }
+  // Less than a sector of the disk: there is nothing to give back.
+  if (error == -EINVAL && request.operation == abi::op_discard && target.is_block_device) return 0;
+  return error == -EDQUOT ? -ENOSPC : error;
+}
+
+int64_t complete_written_zeros(TargetQueue& queue, Request& request, int32_t result) {
+  if (result == 0) return -EIO;
+  request.done_bytes += static_cast<uint64_t>(result);
+  return request.done_bytes < request.length_bytes ? queue_written_zeros(queue, request) : 0;
+}
+
+int64_t complete_file_io(const Target& target, TargetQueue& queue, Request& request, int32_t result) {
+  if (result < 0) return handle_error(target, queue, request, result);
+  if (is_transfer(request)) return complete_transfer(queue, request, result);
+  const bool writes_zeros = request.operation == abi::op_write_zeroes && request.way == by_writing;
+  return writes_zeros ? complete_written_zeros(queue, request, result) : 0;
 }
 
 // The queues address the file by themselves; all there is to know is that it has the bytes.
 int grow_file(const TargetSpec&, Target& target, uint64_t size_bytes) {
-  const int checked = check_size(target.file.get(), size_bytes);
+  const int checked = check_backing_size(target.file.get(), size_bytes);
   if (checked < 0) return checked;
   target.size_bytes = size_bytes;
   return 0;

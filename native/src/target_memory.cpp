@@ -19,12 +19,17 @@ namespace ublk {
 namespace {
 
 // FLUSH promises nothing here, so a file whose bytes do belong on a disk must not be served as memory.
-int check_in_memory(int fd) {
-  struct statfs info = {};
-  if (::fstatfs(fd, &info) < 0) return -errno;
+int check_in_memory(const struct statfs& info) {
   return info.f_type == TMPFS_MAGIC || info.f_type == HUGETLBFS_MAGIC || info.f_type == RAMFS_MAGIC
              ? 0
              : -EMEDIUMTYPE;
+}
+
+// hugetlbfs maps, gives back and counts whole pages only.
+int fit_to_pages(const struct statfs& info, uint64_t size_bytes, Target& target) {
+  if (info.f_type != HUGETLBFS_MAGIC) return 0;
+  target.discard_granularity_bytes = static_cast<uint32_t>(info.f_bsize);
+  return size_bytes % target.discard_granularity_bytes == 0 ? 0 : -EINVAL;
 }
 
 int open_anonymous(const TargetSpec& spec, Target& target) {
@@ -42,7 +47,10 @@ int open_file(const TargetSpec& spec, Target& target) {
   if (!target.file.valid()) return -errno;
   if (::fstat(target.file.get(), &info) < 0) return -errno;
   if (static_cast<uint64_t>(info.st_size) < spec.size_bytes) return -ENODATA;
-  return check_in_memory(target.file.get());
+  struct statfs file_system = {};
+  if (::fstatfs(target.file.get(), &file_system) < 0) return -errno;
+  const int checked = check_in_memory(file_system);
+  return checked < 0 ? checked : fit_to_pages(file_system, spec.size_bytes, target);
 }
 
 int open_memory(const TargetSpec& spec, Target& target, const char*& step) {

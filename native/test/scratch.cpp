@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <stdexcept>
 
 namespace {
@@ -72,6 +73,17 @@ std::string LargeSectorDisk::file(const std::string& name, uint64_t size_bytes) 
   const ublk::UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   require(fd.valid() && ::ftruncate(fd.get(), static_cast<off_t>(size_bytes)) == 0, "make " + path);
   return path;
+}
+
+LoopDisk::LoopDisk(uint64_t size_bytes, uint32_t sector_bytes) {
+  const std::string name = scratch_.path("name");
+  run("losetup --find --show --direct-io=on --sector-size " + std::to_string(sector_bytes) + " " +
+      scratch_.file("disk", size_bytes) + " > " + name);
+  std::ifstream(name) >> device_;
+}
+
+LoopDisk::~LoopDisk() {
+  std::system(("losetup --detach " + device_).c_str());
 }
 
 uint64_t allocated_bytes(const std::string& path) {

@@ -43,6 +43,22 @@ class LargeSectorDisk {
   std::string mount_point_;
 };
 
+// A block device over a file of its own.
+class LoopDisk {
+ public:
+  LoopDisk(uint64_t size_bytes, uint32_t sector_bytes);
+  LoopDisk(const LoopDisk&) = delete;
+  LoopDisk& operator=(const LoopDisk&) = delete;
+  ~LoopDisk();
+
+  const std::string& device() const { return device_; }
+  std::string image() const { return scratch_.path("disk"); }
+
+ private:
+  Scratch scratch_;
+  std::string device_;
+};
+
 // What stat(2) counts, and so what a hole gives back.
 uint64_t allocated_bytes(const std::string& path);
 std::string contents(const std::string& path, uint64_t offset_bytes, uint64_t length_bytes);

@@ -17,6 +17,9 @@ TargetRig::TargetRig(const TargetSpec& spec) : payload_(ring_, {}), queue_(ring_
   EXPECT_EQ(ring_.create({.entries = 8, .completion_entries = 16, .single_issuer = true}), 0);
   const std::array<int, 1> files = {target_.file.valid() ? target_.file.get() : 0};
   EXPECT_EQ(ring_.register_files(files), 0);
+  if (target_.ops->open_queue != nullptr) {
+    EXPECT_EQ(target_.ops->open_queue(target_, queue_, {.queue_id = 0, .depth = 8, .buffers = nullptr}), 0);
+  }
   request_.buffer = buffer_.data();
   request_.tag = 7;
 }
@@ -26,6 +29,7 @@ int64_t TargetRig::run(uint8_t operation, uint64_t offset_bytes, uint64_t length
   request_.offset_bytes = offset_bytes;
   request_.length_bytes = length_bytes;
   request_.done_bytes = 0;
+  request_.way = 0;
   request_.flags = flags;
   const int64_t result = target_.ops->queue_io(target_, queue_, request_);
   return result == answer_later ? wait_for_answer() : result;
