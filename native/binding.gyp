@@ -8,13 +8,13 @@
     {
       "target_name": "engine",
       "type": "static_library",
-      "sources": ["<!@(ls src/*.cpp | grep -v /binding.cpp)"],
+      "sources": ["<!@(ls src/*.cpp | grep -v /binding)"],
       "link_settings": {"libraries": ["-l:liburing.a", "-lpthread"]}
     },
     {
       "target_name": "ublk",
       "dependencies": ["engine"],
-      "sources": ["src/binding.cpp"],
+      "sources": ["<!@(ls src/binding*.cpp)"],
       "include_dirs": ["<!@(node -p \"require('node-addon-api').include_dir\")"],
       "defines": ["NAPI_DISABLE_CPP_EXCEPTIONS"]
     },

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "binding_js.hpp"
 #include "convert.hpp"
 #include "device.hpp"
 #include "executor.hpp"
@@ -28,6 +29,14 @@ constexpr size_t queued_events_max = 256;
 struct Served {
   std::unique_ptr<Device> device;
   Napi::ThreadSafeFunction events;
+  std::shared_ptr<NodeChannel> backend;  // of a js target
+  std::shared_ptr<FaultPlan> faults;     // of a fault target
+
+  // Nothing of it is left in this process, but for JavaScript's own references.
+  void close() {
+    if (backend != nullptr) backend->close();
+    events.Release();
+  }
 };
 
 using Handle = std::shared_ptr<Served>;
@@ -146,8 +155,13 @@ Napi::Value open_device(const Napi::CallbackInfo& info) {
   served->events =
       Napi::ThreadSafeFunction::New(env, info[1].As<Napi::Function>(), "ublk events", queued_events_max, 1);
   served->events.Unref(env);
-  served->device =
-      std::make_unique<Device>(to_device_spec(info[0].As<Napi::Object>()), to_device_events(served));
+  DeviceSpec spec = to_device_spec(info[0].As<Napi::Object>());
+  if (spec.target.kind == TargetKind::js) {
+    served->backend = NodeChannel::open(env, info[0].As<Napi::Object>().Get("target").As<Napi::Object>());
+    spec.target.js = served->backend;
+  }
+  served->faults = spec.target.fault;
+  served->device = std::make_unique<Device>(std::move(spec), to_device_events(served));
   env.GetInstanceData<Environment>()->known.add(served);
   return on_lane(env, served.get(), [served](const Call& call) {
     const Status status = served->device->open(call.control);
@@ -155,7 +169,7 @@ Napi::Value open_device(const Napi::CallbackInfo& info) {
       call.environment.served.add(served);
     } else {
       call.environment.known.remove(served);
-      served->events.Release();
+      served->close();
     }
     call.reply.settle(status, [served](Napi::Env env) { return handle_to_value(env, served); });
   });
@@ -178,7 +192,7 @@ Napi::Value end_serving(Napi::Env env, const Handle& served, End end) {
       if (status.ok()) {
         call.environment.served.remove(served);
         call.environment.known.remove(served);
-        served->events.Release();
+        served->close();
       }
     }
     call.reply.settle(status, undefined);
@@ -288,6 +302,21 @@ Napi::Value remove_device(const Napi::CallbackInfo& info) {
   });
 }
 
+// At once and not on the device's lane, which may be waiting for the very request that hangs.
+Napi::Value set_fault_rules(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const Handle served = to_handle(info[0]);
+  const Napi::Promise::Deferred deferred = Napi::Promise::Deferred::New(env);
+  if (served->faults == nullptr) {
+    deferred.Reject(from_status(env, {-EINVAL, "SET_FAULT_RULES"}));
+    return deferred.Promise();
+  }
+  served->faults->replace(to_fault_rules(info[1].As<Napi::Array>()));
+  served->device->wake_queues();
+  deferred.Resolve(env.Undefined());
+  return deferred.Promise();
+}
+
 Napi::Value read_stats(const Napi::CallbackInfo& info) {
   const Handle& served = *info[0].As<Napi::External<Handle>>().Data();
   return from_counters(info.Env(), served->device->counters());
@@ -312,9 +341,13 @@ LiveEnvironments& live_environments() {
 // server.
 void close_all(Environment* environment) {
   for (const Handle& served : environment->known.all()) {
+    // JavaScript runs no more: what its backend has not answered goes to the next server, or nowhere.
+    if (served->backend != nullptr) served->backend->lose();
     // Behind what its lane still has to do: a device that is coming up is ended as well.
     environment->executor.post(served.get(), [environment, served](Control& control) {
       if (!environment->served.has(served)) return;
+      // Writing dirty pages back would need the backend.
+      if (served->backend != nullptr) served->device->release();
       if (!served->device->recoverable()) served->device->remove(control);
       served->device->release();
       environment->served.remove(served);
@@ -359,6 +392,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   exports.Set("readDeviceInfo", Napi::Function::New(env, read_device_info));
   exports.Set("removeDevice", Napi::Function::New(env, remove_device));
   exports.Set("dieAt", Napi::Function::New(env, set_fail_point));
+  exports.Set("setFaultRules", Napi::Function::New(env, set_fault_rules));
   exports.Set("readStats", Napi::Function::New(env, read_stats));
   return exports;
 }

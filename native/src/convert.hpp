@@ -5,8 +5,10 @@
 
 #include <algorithm>
 #include <string>
+#include <vector>
 
 #include "device.hpp"
+#include "fault_plan.hpp"
 
 namespace ublk {
 
@@ -22,12 +24,54 @@ inline Napi::BigInt from_uint64(Napi::Env env, uint64_t value) {
   return Napi::BigInt::New(env, value);
 }
 
-inline TargetSpec to_target_spec(const Napi::Object& spec) {
-  const Napi::Object target = spec.Get("target").As<Napi::Object>();
+inline FaultKind to_fault_kind(const std::string& action) {
+  if (action == "delay") return FaultKind::delay;
+  if (action == "error") return FaultKind::error;
+  if (action == "tear") return FaultKind::tear;
+  return action == "die" ? FaultKind::die : FaultKind::hang;
+}
+
+inline FaultRule to_fault_rule(const Napi::Object& rule) {
+  FaultRule result;
+  result.operations = rule.Get("operations").As<Napi::Number>();
+  result.has_range = rule.Get("hasRange").As<Napi::Boolean>();
+  result.offset_bytes = to_uint64(rule.Get("offsetBytes"));
+  result.length_bytes = to_uint64(rule.Get("lengthBytes"));
+  result.after = rule.Get("after").As<Napi::Number>();
+  result.every = rule.Get("every").As<Napi::Number>();
+  result.times = rule.Get("times").As<Napi::Number>();
+  result.probability = rule.Get("probability").As<Napi::Number>();
+  result.fault.kind = to_fault_kind(rule.Get("action").As<Napi::String>());
+  result.fault.value = rule.Get("value").As<Napi::Number>();
+  return result;
+}
+
+inline std::vector<FaultRule> to_fault_rules(const Napi::Array& rules) {
+  std::vector<FaultRule> result;
+  for (uint32_t i = 0; i < rules.Length(); i++) {
+    result.push_back(to_fault_rule(rules.Get(i).As<Napi::Object>()));
+  }
+  return result;
+}
+
+inline TargetKind to_target_kind(const Napi::Object& target) {
   const std::string kind = target.Get("kind").As<Napi::String>();
+  if (kind == "memory") return TargetKind::memory;
+  if (kind == "file") return TargetKind::file;
+  if (kind == "fault") return TargetKind::fault;
+  return kind == "js" ? TargetKind::js : TargetKind::null;
+}
+
+inline TargetSpec to_target_spec(const Napi::Object& spec) {
+  Napi::Object target = spec.Get("target").As<Napi::Object>();
   TargetSpec result;
-  if (kind == "memory") result.kind = TargetKind::memory;
-  if (kind == "file") result.kind = TargetKind::file;
+  result.kind = to_target_kind(target);
+  if (result.kind == TargetKind::fault) {
+    const uint64_t seed = target.Get("seed").As<Napi::Number>().Uint32Value();
+    result.fault = std::make_shared<FaultPlan>(to_fault_rules(target.Get("rules").As<Napi::Array>()), seed);
+    target = target.Get("over").As<Napi::Object>();
+    result.fault_over = to_target_kind(target);
+  }
   if (target.Get("path").IsString()) result.path = target.Get("path").As<Napi::String>();
   if (target.Get("direct").IsBoolean()) result.direct = target.Get("direct").As<Napi::Boolean>();
   result.size_bytes = to_uint64(spec.Get("sizeBytes"));

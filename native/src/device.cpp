@@ -9,6 +9,8 @@
 #include <string>
 #include <utility>
 
+#include "js_channel.hpp"
+
 namespace ublk {
 
 namespace {
@@ -19,6 +21,7 @@ constexpr uint32_t delete_deadline_ms = 30'000;
 constexpr uint32_t open_deadline_ms = 5'000;
 // An old server that is still exiting holds the device; ublksrv gives it the same time.
 constexpr uint32_t recovery_deadline_ms = 30'000;
+constexpr uint32_t backend_deadline_ms = 30'000;
 constexpr uint32_t poll_interval_ms = 10;
 constexpr uint32_t brief_open_ms = 300;
 // Enough for 8192 CPUs; the driver wants a multiple of 8 that covers all CPUs.
@@ -139,7 +142,10 @@ Status Device::negotiate_params(Control& control) {
                .max_io_bytes = info_.max_io_buf_bytes,
                .read_only = target_.read_only,
                .discard = target_.discard,
-               .fua = target_.fua};
+               .fua = target_.fua,
+               .write_zeroes = target_.write_zeroes,
+               .volatile_cache = target_.volatile_cache,
+               .discard_granularity_bytes = target_.discard_granularity_bytes};
   if (has_pages_in_ring(data_mode())) {
     geometry_.memory_align_bytes = target_.limits.align_bytes;
     geometry_.max_segment_bytes = target_.limits.max_segment_bytes;
@@ -241,11 +247,22 @@ int Device::stop(Control& control, bool only_if_unused, const char*& step) {
                      [&] { return try_stop_device(control, name(), stop_deadline_ms); });
 }
 
+// What a backend works on must end before the device has its next server, or a late write could undo a newer
+// one. But one that never answers shall not hold up other devices' control commands for good.
+void Device::give_up_late_answers() {
+  for (const auto& queue : queues_) {
+    if (queue->join_for(backend_deadline_ms)) continue;
+    target_.js->lose();
+    return;
+  }
+}
+
 void Device::release() {
   closing_ = true;
   for (const auto& queue : queues_) queue->drain();
   // After the drain: what is held back now is for the next server.
   gate_.seal();
+  if (target_.js != nullptr) give_up_late_answers();
   for (const auto& queue : queues_) queue->join();
   // The ended queues stay for their counters, which another thread may be reading.
   char_device_.reset();

@@ -57,6 +57,8 @@ class Device {
   Status quiesce(Control& control, uint32_t timeout_ms);
   // Grows target and device, in this order. On failure the device has its old size.
   Status resize(Control& control, uint64_t size_bytes);
+  // Has every queue look again at what others may have changed. Once the device is open: any thread.
+  void wake_queues();
   // Ends serving without stopping: a recoverable device keeps its users waiting for the next server.
   void release();
 
@@ -93,7 +95,7 @@ class Device {
   int grow_while_quiet(uint64_t size_bytes);
   void begin_end();
   void take_back_end();
-  void wake_queues();
+  void give_up_late_answers();
   void on_queue_ended();
 
   DeviceSpec spec_;

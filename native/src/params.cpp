@@ -29,7 +29,7 @@ abi::Params to_params(const Geometry& geometry) {
   params.len = sizeof(params);
   params.types = abi::param_type_basic | abi::param_type_discard;
   // Without VOLATILE_CACHE the kernel never sends FLUSH, and an fsync would promise what nobody did.
-  params.basic.attrs = abi::attr_volatile_cache;
+  if (geometry.volatile_cache) params.basic.attrs |= abi::attr_volatile_cache;
   if (geometry.read_only) params.basic.attrs |= abi::attr_read_only;
   if (geometry.fua) params.basic.attrs |= abi::attr_fua;
   params.basic.logical_bs_shift = shift_of(geometry.logical_block_bytes);
@@ -38,9 +38,9 @@ abi::Params to_params(const Geometry& geometry) {
   params.basic.io_opt_shift = shift_of(page_bytes);
   params.basic.max_sectors = geometry.max_io_bytes >> 9;
   params.basic.dev_sectors = geometry.size_bytes >> 9;
-  params.discard.discard_granularity = page_bytes;
+  params.discard.discard_granularity = geometry.discard_granularity_bytes;
   params.discard.max_discard_sectors = geometry.discard ? max_zeroing_sectors : 0;
-  params.discard.max_write_zeroes_sectors = max_zeroing_sectors;
+  params.discard.max_write_zeroes_sectors = geometry.write_zeroes ? max_zeroing_sectors : 0;
   params.discard.max_discard_segments = 1;
   if (geometry.memory_align_bytes != 0) {
     params.types |= abi::param_type_dma_align;
@@ -63,6 +63,9 @@ Geometry from_params(const abi::Params& params) {
       .read_only = (params.basic.attrs & abi::attr_read_only) != 0,
       .discard = params.discard.max_discard_sectors != 0,
       .fua = (params.basic.attrs & abi::attr_fua) != 0,
+      .write_zeroes = params.discard.max_write_zeroes_sectors != 0,
+      .volatile_cache = (params.basic.attrs & abi::attr_volatile_cache) != 0,
+      .discard_granularity_bytes = params.discard.discard_granularity,
   };
 }
 

@@ -21,6 +21,9 @@ struct Geometry {
   // unknown.
   uint32_t max_segment_bytes = 0;
   uint16_t max_segments = 0;
+  bool write_zeroes = true;
+  bool volatile_cache = true;
+  uint32_t discard_granularity_bytes = 4096;
 };
 
 abi::Params to_params(const Geometry& geometry);

@@ -40,7 +40,9 @@ int64_t move_all(uint64_t length_bytes, Move move) {
 Payload::Payload(Ring& ring, const PayloadSpec& spec) : ring_(ring), spec_(spec) {}
 
 bool Payload::target_copies() const {
-  return spec_.mode == DataMode::user_copy && spec_.target->ops->copies_payload;
+  const Target& target = *spec_.target;
+  const TargetOps& ops = target.inner == nullptr ? *target.ops : *target.inner;
+  return spec_.mode == DataMode::user_copy && ops.copies_payload;
 }
 
 int Payload::prepare(Tag* tags) {

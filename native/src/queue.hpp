@@ -67,6 +67,8 @@ class Queue : private TargetAnswers {
   void drain();
   // Returns when the thread has ended: after drain(), or when the kernel aborted every tag.
   void join() { thread_.join(); }
+  // The same, but false when it has not ended after that time.
+  bool join_for(uint32_t timeout_ms) { return thread_.join_for(timeout_ms); }
 
   const QueueCounters& counters() const { return counters_; }
 

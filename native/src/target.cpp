@@ -8,6 +8,10 @@ const TargetOps& target_ops(TargetKind kind) {
       return memory_target;
     case TargetKind::file:
       return file_target;
+    case TargetKind::js:
+      return js_target;
+    case TargetKind::fault:
+      return fault_target;
     case TargetKind::null:
       break;
   }

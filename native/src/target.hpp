@@ -15,7 +15,10 @@
 
 namespace ublk {
 
-enum class TargetKind : uint8_t { null, memory, file };
+class FaultPlan;
+class JsChannel;
+
+enum class TargetKind : uint8_t { null, memory, file, js, fault };
 
 struct TargetSpec {
   TargetKind kind = TargetKind::null;
@@ -26,6 +29,9 @@ struct TargetSpec {
   bool direct = true;  // file: use O_DIRECT where the file system can
   bool read_only = false;
   bool discard = false;                        // discarded ranges give their space back
+  std::shared_ptr<JsChannel> js = nullptr;     // js: required
+  TargetKind fault_over = TargetKind::null;    // fault: the target that has the faults
+  std::shared_ptr<FaultPlan> fault = nullptr;  // fault: required
 };
 
 struct TargetOps;
@@ -47,6 +53,9 @@ struct Target {
   bool write_zeroes = true;
   bool volatile_cache = true;  // a write may be lost until a FLUSH; false: it is durable when it completes
   uint32_t discard_granularity_bytes = 4096;
+  std::shared_ptr<JsChannel> js;
+  const TargetOps* inner = nullptr;  // of the target that has faults
+  std::shared_ptr<FaultPlan> fault;
   uint32_t logical_block_bytes = 512;
 };
 
@@ -156,6 +165,8 @@ struct TargetOps {
 extern const TargetOps null_target;
 extern const TargetOps memory_target;
 extern const TargetOps file_target;
+extern const TargetOps js_target;
+extern const TargetOps fault_target;
 
 const TargetOps& target_ops(TargetKind kind);
 

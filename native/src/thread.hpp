@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <time.h>
 
 #include <functional>
 #include <string>
@@ -31,6 +32,21 @@ class Thread {
     running_ = true;
     pthread_setname_np(thread_, name.substr(0, 15).c_str());
     return 0;
+  }
+  // False when the thread still runs after that time.
+  bool join_for(uint32_t timeout_ms) {
+    if (!running_) return true;
+    timespec end = {};
+    clock_gettime(CLOCK_REALTIME, &end);
+    end.tv_sec += timeout_ms / 1000;
+    end.tv_nsec += (timeout_ms % 1000) * 1'000'000L;
+    if (end.tv_nsec >= 1'000'000'000L) {
+      end.tv_sec++;
+      end.tv_nsec -= 1'000'000'000L;
+    }
+    if (pthread_timedjoin_np(thread_, nullptr, &end) != 0) return false;
+    running_ = false;
+    return true;
   }
   void join() {
     if (running_) pthread_join(thread_, nullptr);

@@ -29,6 +29,8 @@ export interface Addon {
   freezeDevices(handles: DeviceHandle[], deadlineMs: number): Promise<void>;
   /** Lets requests pass again. False for each device that was not frozen any more. */
   thawDevices(handles: DeviceHandle[]): Promise<boolean[]>;
+  /** Replaces the rules of a fault target; requests that hang go on. EINVAL for any other target. */
+  setFaultRules(handle: DeviceHandle, rules: NativeFaultRule[]): Promise<void>;
   /** What the kernel says of one device, whoever serves it. */
   readDeviceInfo(deviceId: number): Promise<NativeDeviceInfo>;
   /** Stops and deletes a device that no handle of this process serves. */
@@ -52,7 +54,48 @@ export type NativeTarget =
   /** `path` is a file on tmpfs or hugetlbfs; without it the bytes live in anonymous memory and go with the process. */
   | { kind: "memory"; path?: string }
   /** `direct` asks for O_DIRECT; the engine falls back to buffered I/O where the file system cannot, and says so. */
-  | { kind: "file"; path: string; direct: boolean };
+  | { kind: "file"; path: string; direct: boolean }
+  /** The target `over` with faults in it. */
+  | { kind: "fault"; over: NativeTarget; rules: NativeFaultRule[]; seed: number }
+  /**
+   * A backend in JavaScript. `serve` is called on the event loop with one batch of requests of one queue. Abilities that
+   * the backend lacks are not announced to the kernel.
+   */
+  | {
+      kind: "js";
+      flush: boolean;
+      trim: boolean;
+      writeZeroes: boolean;
+      serve: (lane: NativeLane, requestCount: number) => void;
+    };
+
+/** The way of one queue's requests to a backend and back. The same object for the life of the queue. */
+export interface NativeLane {
+  /** Where the requests' buffers lie. It outlives the device for as long as anybody refers to it. */
+  readonly memory: ArrayBuffer;
+  /** Tag, operation, offset, length and place in `memory` of each request; valid during `serve`. */
+  readonly requests: Float64Array;
+  /** Where to write answers: tag, and 0 or a negative errno. */
+  readonly answers: Int32Array;
+  /** Hands in the first `count` answers. */
+  answer(count: number): void;
+}
+
+/** One rule of a fault target with nothing left out. */
+export interface NativeFaultRule {
+  /** A bit for each operation, by its number in the kernel. */
+  operations: number;
+  hasRange: boolean;
+  offsetBytes: bigint;
+  lengthBytes: bigint;
+  after: number;
+  every: number;
+  times: number;
+  probability: number;
+  action: "delay" | "error" | "tear" | "hang" | "die";
+  /** Milliseconds, errno, bytes, or the number of the point of death. */
+  value: number;
+}
 
 export interface NativeDeviceSpec {
   target: NativeTarget;

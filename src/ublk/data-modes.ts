@@ -27,6 +27,9 @@ const preferredModes: Readonly<Record<Target["kind"], readonly DataMode[]>> = {
   null: ["copy"],
   memory: ["user-copy", "copy"],
   file: ["auto-zero-copy", "copy"],
+  // Both look at the bytes, or may have to.
+  fault: ["copy"],
+  js: ["copy"],
 };
 
 /** The modes to try for an option, best first. */

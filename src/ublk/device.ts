@@ -6,6 +6,7 @@ import type { EnvironmentReader } from "./environment.js";
 import { UblkError } from "./errors.js";
 import type { DeviceListener, EventRelay } from "./events.js";
 import { toUblkError } from "./explain.js";
+import { type FaultRule, toNativeFaultRules, validateFaultRules } from "./fault-rules.js";
 import { compareFeatures, describeFeature } from "./features.js";
 import { type Limits, toNativeLimits } from "./limits.js";
 import type { FeatureReport } from "./negotiate.js";
@@ -28,6 +29,8 @@ export interface UblkDeviceParts {
   readOnly: boolean;
   logicalBlockSizeBytes: number;
   featureReport: FeatureReport[];
+  /** Whether `setFaultRules` may be used. */
+  hasFaults: boolean;
   /** The image, for messages. */
   imagePath?: string | undefined;
   /** Who holds the block device. */
@@ -134,6 +137,21 @@ export class UblkDevice {
       });
     }
     return toDeviceStats(this.parts.addon.readStats(this.parts.native.handle));
+  }
+
+  /** Replaces the rules of a fault target, which count from zero; requests that hang go on. */
+  async setFaultRules(rules: readonly FaultRule[]): Promise<void> {
+    const operation = "setFaultRules";
+    this.assertServing(operation);
+    if (!this.parts.hasFaults) {
+      throw new UblkError("invalid_option", `${this.path} has no fault target`, {
+        operation,
+        hint: 'create it with a target of kind "fault"',
+      });
+    }
+    validateFaultRules(rules, operation);
+    const { addon, native } = this.parts;
+    await this.explained(operation, () => addon.setFaultRules(native.handle, toNativeFaultRules(rules)));
   }
 
   /**

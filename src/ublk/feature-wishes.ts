@@ -3,8 +3,8 @@ import { UblkError } from "./errors.js";
 import { featureRules } from "./feature-rules.js";
 import { type FeatureName, isFeatureName } from "./features.js";
 import type { FeatureWishes } from "./negotiate.js";
-import type { Target } from "./options.js";
 import { showValue } from "./show-value.js";
+import { isAnonymousMemory, type Target } from "./target.js";
 
 /** Features by name, for what no option of its own covers. */
 export interface FeatureOptions {
@@ -51,7 +51,7 @@ export function findTargetLimits(
   dataMode: DataMode = "copy",
 ): Map<string, string> {
   const limits = new Map<string, string>(findModeLimits(dataMode, target.kind));
-  if (target.kind === "memory" && target.path === undefined) {
+  if (isAnonymousMemory(target)) {
     limits.set("USER_RECOVERY", "a memory device without a file loses its bytes with its process");
   }
   return limits;

@@ -12,11 +12,13 @@ import type { DeviceOptions, DeviceParams, Target } from "./options.js";
 import type { RecoverOptions } from "./recover.js";
 import { loadUblk, type Ublk } from "./ublk.js";
 
+export type { Backend, BackendAnswer } from "./backend.js";
 export type { DataMode } from "./data-modes.js";
 export { type FreezeOptions, UblkDevice, type UblkDeviceState } from "./device.js";
 export type { DeviceInfo, DeviceState } from "./device-info.js";
 export { UblkError, type UblkErrorCode } from "./errors.js";
 export type { DeviceEvent, DeviceListener } from "./events.js";
+export type { DeathPoint, FaultAction, FaultOperation, FaultRule } from "./fault-rules.js";
 export type { FeatureOptions } from "./feature-wishes.js";
 export { type Feature, type FeatureName, knownFeatures } from "./features.js";
 export type { KernelFinding } from "./kernel-findings.js";
@@ -27,6 +29,7 @@ export type { FeatureRefusal, FeatureRefusalCause, FeatureReport, FeatureWish } 
 export type { DeviceOptions, DeviceParams, Target } from "./options.js";
 export type { RecoverOptions } from "./recover.js";
 export type { DeviceStats } from "./stats.js";
+export type { PlainTarget } from "./target.js";
 
 let loaded: Ublk | undefined;
 

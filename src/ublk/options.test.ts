@@ -54,7 +54,7 @@ test("refuses an unknown option and lists the known ones", () => {
 });
 
 const wrongParams: [string, unknown, string][] = [
-  ["no target", { sizeBytes: 1 }, 'target.kind is undefined; expected "null", "memory" or "file"'],
+  ["no target", { sizeBytes: 1 }, 'target.kind is undefined; expected "null", "memory", "file", "fault" or "js"'],
   ["another kind", { target: { kind: "disk" } }, 'target.kind is "disk"; expected'],
   ["a relative path", { target: { kind: "file", path: "a" } }, 'target.path is "a"; expected an absolute path'],
   ["no path", { target: { kind: "file" } }, "target.path is undefined; expected an absolute path"],

@@ -6,20 +6,15 @@ import { type FeatureOptions, validateFeatureOptions } from "./feature-wishes.js
 import { type Limits, toNativeLimits } from "./limits.js";
 import type { FeatureWishes } from "./negotiate.js";
 import { showValue } from "./show-value.js";
+import { findImagePath, isAnonymousMemory, type Target } from "./target.js";
+import { checkTarget } from "./target-check.js";
 
-/** Where the bytes of a device live. */
-export type Target =
-  /** Reads zeros, forgets writes: for measuring the path itself. */
-  | { kind: "null" }
-  /** Memory of this process, or with `path` a file on a tmpfs, which outlives the process. */
-  | { kind: "memory"; path?: string }
-  /** A file, or a block device. */
-  | { kind: "file"; path: string };
+export type { Target } from "./target.js";
 
 /** What to serve. */
 export interface DeviceParams {
   target: Target;
-  /** A positive multiple of the logical block. May be left out for a file or memory file: then it is the file's size. */
+  /** A positive multiple of the logical block. May be left out where the target has a size: a file, a backend. */
   sizeBytes?: number | bigint;
 }
 
@@ -126,7 +121,7 @@ export function validateOptions(
   check.known("options", options, knownOptions);
   check.known("params", params, ["target", "sizeBytes"]);
   const normalised: NormalisedOptions = {
-    target: check.target(params.target),
+    target: checkTarget(params.target, operation),
     sizeBytes: params.sizeBytes === undefined ? undefined : check.size(params.sizeBytes),
     deviceId: options.deviceId === undefined ? undefined : check.integer("deviceId", options.deviceId, 0, maxDeviceId),
     queueCount: check.integer(
@@ -210,17 +205,6 @@ class OptionChecker {
     }
   }
 
-  target(target: Target): Target {
-    const kind: unknown = target?.kind;
-    if (kind !== "null" && kind !== "memory" && kind !== "file") {
-      this.fail("target.kind", kind, '"null", "memory" or "file"');
-    }
-    const path: unknown = (target as { path?: unknown }).path;
-    if (kind === "null" && path !== undefined) this.fail("target.path of a null target", path, "none");
-    if (path !== undefined || kind === "file") this.path(path);
-    return target;
-  }
-
   size(value: unknown): bigint {
     if (typeof value === "bigint") return value;
     if (typeof value === "number" && Number.isSafeInteger(value)) return BigInt(value);
@@ -265,8 +249,8 @@ class OptionChecker {
   }
 
   combination({ target, sizeBytes, recoverable, unprivileged }: NormalisedOptions): void {
-    const anonymous = target.kind === "memory" && target.path === undefined;
-    if (sizeBytes === undefined && (target.kind === "null" || anonymous)) {
+    const anonymous = isAnonymousMemory(target);
+    if (sizeBytes === undefined && !hasSize(target)) {
       this.fail("sizeBytes", sizeBytes, `the size of the ${target.kind} device in bytes`);
     }
     if (recoverable && unprivileged) {
@@ -281,14 +265,13 @@ class OptionChecker {
     }
   }
 
-  private path(path: unknown): void {
-    if (typeof path === "string" && path.startsWith("/") && !path.includes("\0")) return;
-    this.fail("target.path", path, "an absolute path");
-  }
-
   private fail(name: string, value: unknown, expected: string): never {
     throw invalid(this.operation, `${name} is ${showValue(value)}; expected ${expected}`);
   }
+}
+
+function hasSize(target: Target): boolean {
+  return target.kind === "js" || findImagePath(target) !== undefined;
 }
 
 function invalid(operation: string, message: string, more: { code?: UblkErrorCode; hint?: string } = {}): UblkError {

@@ -20,6 +20,8 @@ import {
   validateOptions,
 } from "./options.js";
 import { defaultRecoverWaitMs, openWhenFree, type RecoverOptions, waitUntilRecoverable } from "./recover.js";
+import { findUblkBelow } from "./stacking.js";
+import { findImagePath, toNativeTarget } from "./target.js";
 import { waitUntilOwned } from "./unprivileged.js";
 
 /** How a {@link Ublk} behaves, whatever device it is asked for. */
@@ -30,6 +32,10 @@ export interface UblkSettings {
   nodeWaitMs?: number;
   /** Who holds a block device; tests give their own. */
   findUsers?: typeof findDeviceUsers;
+  /** The ublk devices below a path; tests give their own. */
+  findBelow?: typeof findUblkBelow;
+  /** The process that serves what this library serves; tests give their own. */
+  ownPid?: number;
 }
 
 /** The library over one addon and one machine; tests give their own of both. */
@@ -48,6 +54,7 @@ export class Ublk {
     const sizeBytes = await resolveSize(normalised, operation);
     const context = { operation, ...subjectOf(normalised) };
     return await this.explained(context, async () => {
+      await this.assertNotStacked(normalised.target, operation);
       const kernel = await inspectKernel(this.addon, this.reader);
       assertServing(kernel, operation, normalised.allowBrokenKernel || this.settings.allowBrokenKernel === true);
       const negotiation = await negotiateFor(normalised, kernel, this.reader);
@@ -55,7 +62,9 @@ export class Ublk {
       const features = negotiation.request;
       const spec = { ...toNativeSpec(normalised), sizeBytes, features, recover: false };
       const toReport = (granted: bigint) => settle(negotiation.reports, features, granted);
-      const device = await this.serve(spec, toReport, (relay) => this.addon.openDevice(spec, relay.receive));
+      const device = await this.serve(spec, context.imagePath, toReport, (relay) =>
+        this.addon.openDevice(spec, relay.receive),
+      );
       if (normalised.unprivileged) await this.handOver(device);
       return device;
     });
@@ -93,13 +102,16 @@ export class Ublk {
    */
   async recoverAndServe(deviceId: number, target: Target, options: RecoverOptions = {}): Promise<UblkDevice> {
     const operation = "recoverAndServe";
-    const path = target.kind === "null" ? undefined : target.path;
+    const path = findImagePath(target);
     const context = { operation, subject: toBlockDevicePath(deviceId), deviceId, imagePath: path };
     return await this.explained(context, async () => {
       const info = await waitUntilRecoverable(this.addon, deviceId, options);
       const spec = await toRecoverySpec(info, target, options);
+      await this.assertNotStacked(target, operation, deviceId);
       const waitMs = options.waitMs ?? defaultRecoverWaitMs;
-      return await this.serve(spec, reportSettled, (relay) => openWhenFree(this.addon, spec, relay.receive, waitMs));
+      return await this.serve(spec, path, reportSettled, (relay) =>
+        openWhenFree(this.addon, spec, relay.receive, waitMs),
+      );
     });
   }
 
@@ -172,6 +184,7 @@ export class Ublk {
 
   private async serve(
     spec: NativeDeviceSpec,
+    imagePath: string | undefined,
     toReport: (granted: bigint) => FeatureReport[],
     open: (relay: EventRelay) => Promise<NativeDevice>,
   ): Promise<UblkDevice> {
@@ -181,9 +194,24 @@ export class Ublk {
     const { addon, reader } = this;
     const { findUsers = findDeviceUsers } = this.settings;
     const featureReport = toReport(native.features);
-    const imagePath = spec.target.kind === "null" ? undefined : spec.target.path;
     const geometry = { requestedFeatures, readOnly, logicalBlockSizeBytes, featureReport };
-    return new UblkDevice({ addon, reader, findUsers, relay, native, imagePath, ...geometry });
+    const hasFaults = spec.target.kind === "fault";
+    return new UblkDevice({ hasFaults, addon, reader, findUsers, relay, native, imagePath, ...geometry });
+  }
+
+  /** A process that serves both a device and the disk below it waits for itself when it ends or runs out of memory. */
+  private async assertNotStacked(target: Target, operation: string, ownId?: number): Promise<void> {
+    const path = findImagePath(target);
+    if (path === undefined) return;
+    const { findBelow = findUblkBelow, ownPid = process.pid } = this.settings;
+    for (const deviceId of await findBelow(path)) {
+      if (deviceId !== ownId && (await this.findDevice(deviceId))?.serverPid !== ownPid) continue;
+      const device = deviceId === ownId ? "the device itself" : "which this process serves itself";
+      throw new UblkError("image_unusable", `${path} lies on ${toBlockDevicePath(deviceId)}, ${device}`, {
+        operation,
+        hint: "serve one of the two from another process, or keep the image on another disk",
+      });
+    }
   }
 
   private async explained<T>(
@@ -225,7 +253,7 @@ async function findDeviceIds(): Promise<number[]> {
 }
 
 function subjectOf({ deviceId, target }: NormalisedOptions) {
-  const imagePath = target.kind === "null" ? undefined : target.path;
+  const imagePath = findImagePath(target);
   const name = deviceId === undefined ? "a device" : toBlockDevicePath(deviceId);
   return { subject: `${name} over ${imagePath ?? target.kind}`, imagePath, deviceId };
 }
@@ -245,10 +273,6 @@ function toNativeSpec(options: NormalisedOptions): Omit<NativeDeviceSpec, "sizeB
     target: toNativeTarget(target, direct),
     deviceId: deviceId ?? -1,
   };
-}
-
-function toNativeTarget(target: Target, direct: boolean): NativeDeviceSpec["target"] {
-  return target.kind === "file" ? { ...target, direct } : target;
 }
 
 async function toRecoverySpec(info: DeviceInfo, target: Target, options: RecoverOptions): Promise<NativeDeviceSpec> {

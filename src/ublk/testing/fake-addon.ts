@@ -6,6 +6,7 @@ import type {
   NativeDeviceInfo,
   NativeDeviceSpec,
   NativeEvent,
+  NativeFaultRule,
   NativeHistogram,
   NativeLimits,
   NativeStats,
@@ -103,6 +104,12 @@ export class FakeAddon implements Addon {
   async setLimits(handle: DeviceHandle, limits: NativeLimits): Promise<void> {
     const { spec } = this.find(handle);
     spec.limits = limits;
+  }
+
+  async setFaultRules(handle: DeviceHandle, rules: NativeFaultRule[]): Promise<void> {
+    const { spec } = this.find(handle);
+    if (spec.target.kind !== "fault") throw toNativeFailure("SET_FAULT_RULES", "EINVAL");
+    spec.target.rules = rules;
   }
 
   async freezeDevices(handles: DeviceHandle[], deadlineMs: number): Promise<void> {
