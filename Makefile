@@ -174,6 +174,13 @@ bench: build ## our devices beside null_blk, kernel loop and rublk in one guest:
 
 include test/proof/targets.mk
 
+.PHONY: bench-js
+bench-js: build ## what a backend in JavaScript costs beside the native memory target, in a guest: KERNEL=uml|6.12|6.18|7.3
+	$(call say,Price of a backend in JavaScript on kernel $(KERNEL))
+	@scripts/install-packages vm
+	@test/vm/kernels/fetch $(KERNEL)
+	@test/vm/run --kernel $(KERNEL) --timeout 900 -- node test/bench/js-backend.js
+
 .PHONY: clean
 clean: ## remove what was built; downloads and kernels in .cache/ stay
 	@rm -rf dist src/gen native/build $(RESULTS) $(STAMPS) $(CACHE)/native $(CACHE)/jest

@@ -5,10 +5,13 @@ import { createInterface } from "node:readline";
 import type { DeviceOptions, DeviceParams, RecoverOptions, Target } from "../../../../src/ublk/index.js";
 import { repositoryPath } from "./repository.js";
 
+/** Where a target has a backend, the name of one in file-backend.js. */
+type JsonTarget = Target | { kind: "js"; backend: { file: string } | "deaf" };
+
 /** With `freezeMs` the device is frozen for so long as soon as it answers I/O. */
 type Request = (
-  | { create: [DeviceParams, Omit<DeviceOptions, "ownerTag">] }
-  | { recover: [number, Target, Omit<RecoverOptions, "ownerTag">] }
+  | { create: [Omit<DeviceParams, "target"> & { target: JsonTarget }, Omit<DeviceOptions, "ownerTag">] }
+  | { recover: [number, JsonTarget, Omit<RecoverOptions, "ownerTag">] }
 ) & { freezeMs?: number };
 
 const script = join(repositoryPath, "test/vm/suites/support/serve-device.js");

@@ -4,10 +4,27 @@
  * Prints `serving N`, and ends when its input does, with the device still open.
  */
 import { createAndServe, freeze, recoverAndServe } from "../../../../dist/ublk/index.js";
+import { DeafBackend, FileBackend } from "./file-backend.js";
 
-const { create, recover, freezeMs } = JSON.parse(process.argv[2]);
-const device = create ? await createAndServe(...create) : await recoverAndServe(...recover);
-if (freezeMs) await freeze(device, { deadlineMs: freezeMs });
+/** JSON has no methods: it names a backend of file-backend.js instead. */
+async function withBackend(target) {
+  if (target.kind !== "js") return target;
+  const { backend } = target;
+  return { kind: "js", backend: backend === "deaf" ? new DeafBackend() : await FileBackend.open(backend.file) };
+}
+
+async function serve({ create, recover }) {
+  if (create) {
+    const [params, options] = create;
+    return await createAndServe({ ...params, target: await withBackend(params.target) }, options);
+  }
+  const [deviceId, target, options] = recover;
+  return await recoverAndServe(deviceId, await withBackend(target), options);
+}
+
+const request = JSON.parse(process.argv[2]);
+const device = await serve(request);
+if (request.freezeMs) await freeze(device, { deadlineMs: request.freezeMs });
 process.stdout.write(`serving ${device.deviceId}\n`);
 for await (const _chunk of process.stdin);
 process.exit(0);
