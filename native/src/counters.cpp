@@ -13,31 +13,26 @@ void add(std::atomic<uint64_t>& counter, uint64_t amount) {
 
 }  // namespace
 
-void QueueCounters::count(const Request& request, uint64_t duration_ns) {
+void QueueCounters::count(const Request& request) {
   switch (request.operation) {
     case abi::op_read:
       add(reads, 1);
       add(read_bytes, request.length_bytes);
-      read_latency.add(duration_ns);
       break;
     case abi::op_write:
       add(writes, 1);
       add(write_bytes, request.length_bytes);
-      write_latency.add(duration_ns);
       break;
     case abi::op_flush:
       add(flushes, 1);
-      flush_latency.add(duration_ns);
       break;
     case abi::op_discard:
       add(discards, 1);
       add(discard_bytes, request.length_bytes);
-      discard_latency.add(duration_ns);
       break;
     default:
       add(write_zeroes, 1);
       add(write_zeroes_bytes, request.length_bytes);
-      write_zeroes_latency.add(duration_ns);
       break;
   }
 }
@@ -45,6 +40,21 @@ void QueueCounters::count(const Request& request, uint64_t duration_ns) {
 void QueueCounters::count_throttled(uint64_t duration_ns) {
   add(throttled, 1);
   add(throttled_ns, duration_ns);
+}
+
+Histogram& QueueCounters::latency_of(uint8_t operation) {
+  switch (operation) {
+    case abi::op_read:
+      return read_latency;
+    case abi::op_write:
+      return write_latency;
+    case abi::op_flush:
+      return flush_latency;
+    case abi::op_discard:
+      return discard_latency;
+    default:
+      return write_zeroes_latency;
+  }
 }
 
 void QueueCounters::count_error() {

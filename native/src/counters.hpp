@@ -26,8 +26,9 @@ struct QueueCounters {
   std::atomic<uint32_t> waiting{0};  // held back now, by a limit or the gate
   Histogram read_latency, write_latency, flush_latency, discard_latency, write_zeroes_latency;
 
-  // A request that the target answered without an error, after so long.
-  void count(const Request& request, uint64_t duration_ns);
+  // A request that the target answered without an error. How long it took goes into the histogram apart.
+  void count(const Request& request);
+  Histogram& latency_of(uint8_t operation);
   void count_error();
   void count_throttled(uint64_t duration_ns);
 };

@@ -22,9 +22,10 @@ class Histogram {
     return bucket < bucket_count ? bucket : bucket_count - 1;
   }
 
-  void add(uint64_t duration_ns) {
-    bump(counts_[bucket_of(duration_ns)], 1);
-    bump(sum_ns_, duration_ns);
+  // `times` requests that took so long.
+  void add(uint64_t duration_ns, uint64_t times = 1) {
+    bump(counts_[bucket_of(duration_ns)], times);
+    bump(sum_ns_, duration_ns * times);
   }
   uint64_t count(size_t bucket) const { return counts_[bucket].load(std::memory_order_relaxed); }
   uint64_t sum_ns() const { return sum_ns_.load(std::memory_order_relaxed); }

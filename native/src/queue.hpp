@@ -1,11 +1,13 @@
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cerrno>
 #include <cstdint>
 #include <functional>
 #include <vector>
 
+#include "abi.hpp"
 #include "admission.hpp"
 #include "bell.hpp"
 #include "commands.hpp"
@@ -102,6 +104,8 @@ class Queue : private TargetAnswers {
   void submit() override;
   void finish(Tag& tag, int64_t result);
   void count(const Tag& tag, int64_t result);
+  void time(const Tag& tag);
+  void time_at_once();
   void set_serving_count(uint32_t count);
 
   const QueueSpec spec_;
@@ -113,7 +117,10 @@ class Queue : private TargetAnswers {
   Commands commands_;
   TargetQueue target_queue_;
   std::vector<Tag> tags_;
-  uint64_t now_ns_ = 0;  // read once for each pass, and after a target that answers at once
+  uint64_t now_ns_ = 0;  // the begin of this pass
+  // Requests of this pass that the target answered at once, by operation.
+  std::array<uint32_t, abi::op_write_zeroes + 1> at_once_ = {};
+  uint32_t at_once_count_ = 0;
   uint32_t serving_count_ = 0;
   int handed_over_ = -EINPROGRESS;  // the kernel's answer to a batch of all tags
   std::atomic<bool> drain_wanted_{false};

@@ -10,6 +10,7 @@ import { exercised } from "./support/exercised.js";
 import { failure, findInfo, mebibyte, sizeBytes, useLibraryRig, waitForState } from "./support/library-rig.js";
 import { mountPrivately } from "./support/private-mount.js";
 import { runCommand } from "./support/run-command.js";
+import { onlyInFull } from "./support/scale.js";
 
 const rig = useLibraryRig();
 
@@ -64,29 +65,33 @@ describe("resize", () => {
     exercised("UPDATE_SIZE");
   });
 
-  test("memory grows, with or without a file", async () => {
-    const path = await rig.images.createImage(sizeBytes, rig.scratch);
-    for (const target of [{ kind: "memory" }, { kind: "memory", path }] as const) {
-      const device = await createAndServe({ target, sizeBytes });
-      if ("path" in target) await truncate(path, grownBytes);
-      if (!(await resizeOrRefusal(device, grownBytes))) continue;
-      const data = await createRandomFile(join(rig.scratch, "data"), grownBytes);
-      await writeToDevice(data, device.path);
-      await compareDevice(data, device.path);
-      await device.stop();
-    }
+  onlyInFull(() => {
+    test("memory grows, with or without a file", async () => {
+      const path = await rig.images.createImage(sizeBytes, rig.scratch);
+      for (const target of [{ kind: "memory" }, { kind: "memory", path }] as const) {
+        const device = await createAndServe({ target, sizeBytes });
+        if ("path" in target) await truncate(path, grownBytes);
+        if (!(await resizeOrRefusal(device, grownBytes))) continue;
+        const data = await createRandomFile(join(rig.scratch, "data"), grownBytes);
+        await writeToDevice(data, device.path);
+        await compareDevice(data, device.path);
+        await device.stop();
+      }
+    });
   });
 
-  test("an image that is too small keeps the device as it was", async () => {
-    const { device } = await rig.serveFile();
-    if (await kernelHas("UPDATE_SIZE")) {
-      const error = await failure(device.resize(grownBytes));
-      expect(error).toMatchObject({ code: "image_unusable", step: "GROW_TARGET", errnoName: "ENODATA" });
-      expect(error.message).toContain("grow the image first");
-    }
-    expect((await failure(device.resize(sizeBytes / 2))).message).toContain("a device can only grow");
-    expect(await readSize(device)).toBe(sizeBytes);
-    await device.stop();
+  onlyInFull(() => {
+    test("an image that is too small keeps the device as it was", async () => {
+      const { device } = await rig.serveFile();
+      if (await kernelHas("UPDATE_SIZE")) {
+        const error = await failure(device.resize(grownBytes));
+        expect(error).toMatchObject({ code: "image_unusable", step: "GROW_TARGET", errnoName: "ENODATA" });
+        expect(error.message).toContain("grow the image first");
+      }
+      expect((await failure(device.resize(sizeBytes / 2))).message).toContain("a device can only grow");
+      expect(await readSize(device)).toBe(sizeBytes);
+      await device.stop();
+    });
   });
 });
 
@@ -127,19 +132,21 @@ describe("stop with onlyIfUnused", () => {
     if (await kernelHas("SAFE_STOP_DEV")) exercised("SAFE_STOP_DEV");
   });
 
-  test("names a mount in another mount namespace, and a device on top", async () => {
-    const server = await DeviceServer.start({
-      create: [{ target: { kind: "memory" }, sizeBytes: 32 * mebibyte }, { recoverable: false }],
+  onlyInFull(() => {
+    test("names a mount in another mount namespace, and a device on top", async () => {
+      const server = await DeviceServer.start({
+        create: [{ target: { kind: "memory" }, sizeBytes: 32 * mebibyte }, { recoverable: false }],
+      });
+      const path = `/dev/ublkb${server.deviceId}`;
+      await runCommand("mkfs.ext4", ["-q", path]);
+      const mount = await mountPrivately(path, rig.scratch);
+      expect(await findDeviceUsers(server.deviceId, true)).toContainEqual({ kind: "mount", name: rig.scratch });
+      await mount.end();
+      const loop = (await runCommand("losetup", ["--find", "--show", path])).trim();
+      const users = await findDeviceUsers(server.deviceId, true);
+      expect(users).toContainEqual({ kind: "holder", name: loop.replace("/dev/", "") });
+      await runCommand("losetup", ["--detach", loop]);
+      await server.exit();
     });
-    const path = `/dev/ublkb${server.deviceId}`;
-    await runCommand("mkfs.ext4", ["-q", path]);
-    const mount = await mountPrivately(path, rig.scratch);
-    expect(await findDeviceUsers(server.deviceId, true)).toContainEqual({ kind: "mount", name: rig.scratch });
-    await mount.end();
-    const loop = (await runCommand("losetup", ["--find", "--show", path])).trim();
-    const users = await findDeviceUsers(server.deviceId, true);
-    expect(users).toContainEqual({ kind: "holder", name: loop.replace("/dev/", "") });
-    await runCommand("losetup", ["--detach", loop]);
-    await server.exit();
   });
 });

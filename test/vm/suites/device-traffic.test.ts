@@ -16,6 +16,7 @@ import { DeviceServer } from "./support/device-server.js";
 import { runFio } from "./support/fio.js";
 import { failure, mebibyte, sizeBytes, useLibraryRig } from "./support/library-rig.js";
 import { runCommand } from "./support/run-command.js";
+import { onlyInFull, scale } from "./support/scale.js";
 import { waitFor } from "./support/wait-for.js";
 
 const rig = useLibraryRig();
@@ -41,6 +42,7 @@ describe("limits", () => {
   test("operations and bytes per second are kept within 5 %, and change while I/O runs", async () => {
     const { device } = await rig.serveFile({ queueCount: 2, limits: { writeIops: 400 } });
     expectWithin5Percent(await measureIops(device, "randwrite"), 400);
+    if (scale === "smoke") return await device.stop();
     await device.setLimits({ bytesPerSecond: 2 * mebibyte });
     expectWithin5Percent(await measureIops(device, "randrw", 16_384), 128);
 
@@ -63,14 +65,16 @@ describe("limits", () => {
     await device.stop();
   });
 
-  test("a stop is not held up by a limit", async () => {
-    const { device } = await rig.serveFile({ limits: { iops: 2 } });
-    await runCommand("dd", ["if=/dev/zero", `of=${device.path}`, "bs=1M", "count=1", "status=none"], {
-      timeoutMs: 60_000,
+  onlyInFull(() => {
+    test("a stop is not held up by a limit", async () => {
+      const { device } = await rig.serveFile({ limits: { iops: 2 } });
+      await runCommand("dd", ["if=/dev/zero", `of=${device.path}`, "bs=1M", "count=1", "status=none"], {
+        timeoutMs: 60_000,
+      });
+      const before = performance.now();
+      await device.stop();
+      expect(performance.now() - before).toBeLessThan(10_000);
     });
-    const before = performance.now();
-    await device.stop();
-    expect(performance.now() - before).toBeLessThan(10_000);
   });
 });
 
@@ -137,39 +141,43 @@ describe("freeze", () => {
     await device.stop();
   });
 
-  test("a frozen device can be stopped, with I/O waiting in it", async () => {
-    const { device } = await rig.serveFile();
-    await freeze(device, { deadlineMs: 60_000 });
-    const writer = runCommand("dd", [
-      "if=/dev/zero",
-      `of=${device.path}`,
-      "bs=4k",
-      "count=1",
-      "oflag=direct",
-      "status=none",
-    ]);
-    await waitFor("requests wait", () => device.stats().waiting > 0);
-    const stopping = device.stop();
-    await writer;
-    await stopping;
+  onlyInFull(() => {
+    test("a frozen device can be stopped, with I/O waiting in it", async () => {
+      const { device } = await rig.serveFile();
+      await freeze(device, { deadlineMs: 60_000 });
+      const writer = runCommand("dd", [
+        "if=/dev/zero",
+        `of=${device.path}`,
+        "bs=4k",
+        "count=1",
+        "oflag=direct",
+        "status=none",
+      ]);
+      await waitFor("requests wait", () => device.stats().waiting > 0);
+      const stopping = device.stop();
+      await writer;
+      await stopping;
+    });
   });
 
-  test("a server that dies while its device is frozen loses nothing", async () => {
-    const path = await rig.images.createImage(sizeBytes);
-    const server = await DeviceServer.start({
-      create: [{ target: { kind: "file", path } }, { recoverable: true }],
-      freezeMs: 60_000,
+  onlyInFull(() => {
+    test("a server that dies while its device is frozen loses nothing", async () => {
+      const path = await rig.images.createImage(sizeBytes);
+      const server = await DeviceServer.start({
+        create: [{ target: { kind: "file", path } }, { recoverable: true }],
+        freezeMs: 60_000,
+      });
+      const device = { path: `/dev/ublkb${server.deviceId}`, deviceId: server.deviceId };
+      const writer = runFio({
+        one: { filename: device.path, rw: "write", bs: "4k", size: sizeBytes, direct: 1, verify: "crc32c" },
+      });
+      await delay(200);
+      await server.kill();
+      const again = await recoverAndServe(server.deviceId, { kind: "file", path });
+      await writer;
+      expect(again.stats().errors).toBe(0n);
+      await again.stop();
     });
-    const device = { path: `/dev/ublkb${server.deviceId}`, deviceId: server.deviceId };
-    const writer = runFio({
-      one: { filename: device.path, rw: "write", bs: "4k", size: sizeBytes, direct: 1, verify: "crc32c" },
-    });
-    await delay(200);
-    await server.kill();
-    const again = await recoverAndServe(server.deviceId, { kind: "file", path });
-    await writer;
-    expect(again.stats().errors).toBe(0n);
-    await again.stop();
   });
 });
 
@@ -186,22 +194,24 @@ describe("statistics", () => {
     return count;
   }
 
-  test("every operation is in one bucket of its histogram, and reading disturbs nothing", async () => {
-    const { device } = await rig.serveFile({ queueCount: 2 });
-    const writer = startVerifiedWrites(device, { sizeBytes, seconds: 1 });
-    await writer.running;
-    for (let i = 0; i < 1000; i++) device.stats();
-    await writer.done;
-    await runCommand("blkdiscard", ["--offset", "0", "--length", String(mebibyte), device.path]);
-    await runCommand("blkdiscard", ["--zeroout", "--offset", "0", "--length", String(mebibyte), device.path]);
-    const { latency, ...stats } = device.stats();
-    expect(countOf(latency.read)).toBe(stats.reads);
-    expect(countOf(latency.write)).toBe(stats.writes);
-    expect(countOf(latency.flush)).toBe(stats.flushes);
-    expect(countOf(latency.discard)).toBe(stats.discards);
-    expect(countOf(latency.writeZeroes)).toBe(stats.writeZeroes);
-    expect(stats).toMatchObject({ discardBytes: BigInt(mebibyte), writeZeroesBytes: BigInt(mebibyte), inFlight: 0 });
-    expect(latency.write.sumNs).toBeGreaterThan(0n);
-    await device.stop();
+  onlyInFull(() => {
+    test("every operation is in one bucket of its histogram, and reading disturbs nothing", async () => {
+      const { device } = await rig.serveFile({ queueCount: 2 });
+      const writer = startVerifiedWrites(device, { sizeBytes, seconds: 1 });
+      await writer.running;
+      for (let i = 0; i < 1000; i++) device.stats();
+      await writer.done;
+      await runCommand("blkdiscard", ["--offset", "0", "--length", String(mebibyte), device.path]);
+      await runCommand("blkdiscard", ["--zeroout", "--offset", "0", "--length", String(mebibyte), device.path]);
+      const { latency, ...stats } = device.stats();
+      expect(countOf(latency.read)).toBe(stats.reads);
+      expect(countOf(latency.write)).toBe(stats.writes);
+      expect(countOf(latency.flush)).toBe(stats.flushes);
+      expect(countOf(latency.discard)).toBe(stats.discards);
+      expect(countOf(latency.writeZeroes)).toBe(stats.writeZeroes);
+      expect(stats).toMatchObject({ discardBytes: BigInt(mebibyte), writeZeroesBytes: BigInt(mebibyte), inFlight: 0 });
+      expect(latency.write.sumNs).toBeGreaterThan(0n);
+      await device.stop();
+    });
   });
 });
