@@ -121,7 +121,7 @@ Status Device::open_target() {
   // A device that was made in a zero-copy mode must not be recovered with a target that would leave in the
   // pages of a READ whatever the kernel last had there.
   const DataMode mode = to_data_mode(spec_.recover ? info_.flags : spec_.features);
-  const bool served = ops.transfers_in_ring || !has_pages_in_ring(mode);
+  const bool served = (ops.transfers_in_ring && !target_.mapped_only) || !has_pages_in_ring(mode);
   return Status::of(served ? 0 : -EOPNOTSUPP, "OPEN_TARGET");
 }
 

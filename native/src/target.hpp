@@ -45,7 +45,8 @@ struct Target {
   bool direct = false;
   bool read_only = false;
   bool discard = false;
-  bool fua = false;  // a write with FUA is durable before it completes
+  bool mapped_only = false;  // the file cannot be written to, only its mapping
+  bool fua = false;          // a write with FUA is durable before it completes
   // What the file below asks of memory that is transferred without a copy.
   MemoryLimits limits;
   bool is_block_device = false;

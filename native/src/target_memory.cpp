@@ -28,6 +28,8 @@ int check_in_memory(const struct statfs& info) {
 // hugetlbfs maps, gives back and counts whole pages only.
 int fit_to_pages(const struct statfs& info, uint64_t size_bytes, Target& target) {
   if (info.f_type != HUGETLBFS_MAGIC) return 0;
+  // They are to be had by a mapping only: such a file has no write.
+  target.mapped_only = true;
   target.discard_granularity_bytes = static_cast<uint32_t>(info.f_bsize);
   return size_bytes % target.discard_granularity_bytes == 0 ? 0 : -EINVAL;
 }
