@@ -19,13 +19,16 @@ const sizeBytes = 32 * 1024 ** 2;
 const daemonDirectory = "/run/ublk-block-devices-daemon";
 
 let images: ImageDirectory;
+let engines: Engines;
 let machineBefore: MachineState;
 
 beforeAll(async () => {
   images = await ImageDirectory.create();
+  engines = await Engines.create();
 });
 
 afterAll(async () => {
+  await engines.end();
   await images.destroy();
 });
 
@@ -50,7 +53,7 @@ async function mount({ path, volumeId }: BlockDevice): Promise<() => Promise<voi
   };
 }
 
-/** Engines that share a journal, one after another, and the devices they may leave when a test fails. */
+/** Engines that share a journal, one after another. */
 class Engines {
   private engine: EngineProcess;
 
@@ -77,12 +80,26 @@ class Engines {
     return (await new FileJournal(join(this.folder, "devices")).read(volumeId))?.limits ?? {};
   }
 
-  async destroy(): Promise<void> {
-    const left = await (await this.restart()).adopt();
-    for (const { volumeId, action } of left.entries) if (action === "adopted") await this.engine.detach(volumeId);
+  /** Leaves an engine without devices to the next case: starting one for each would take most of the time. */
+  async clear(): Promise<void> {
+    if (!(await this.canServe())) await this.restart();
+    await this.engine.adopt();
+    for (const { volumeId } of await this.engine.list()) await this.engine.detach(volumeId);
+    await waitUntilNothingIsLeft(machineBefore);
+  }
+
+  async end(): Promise<void> {
     await this.engine.kill();
     await rm(this.folder, { recursive: true });
-    await waitUntilNothingIsLeft(machineBefore);
+  }
+
+  /** Not once it was killed or closed. */
+  private async canServe(): Promise<boolean> {
+    if (!this.engine.isRunning) return false;
+    return await this.engine.detach("nobody").then(
+      () => true,
+      () => false,
+    );
   }
 }
 
@@ -92,7 +109,6 @@ async function offersResize(): Promise<boolean> {
 }
 
 async function createHarness(): Promise<BlockDevicesHarness> {
-  const engines = await Engines.create();
   return {
     isRemote: false,
     devices: engines.current,
@@ -104,7 +120,7 @@ async function createHarness(): Promise<BlockDevicesHarness> {
     hold: mount,
     restartAfterKill: () => engines.restart(),
     restartAfterClose: () => engines.restart(),
-    destroy: () => engines.destroy(),
+    destroy: () => engines.clear(),
   };
 }
 
@@ -177,20 +193,17 @@ if (scale === "full") {
   });
 }
 
-// Two processes for each of its cases: too slow to start where a smoke run is asked for.
 if (scale === "full") describeBlockDevices("UblkBlockDevices on real devices", createHarness);
 
 describe("a used device", () => {
-  let engines: Engines;
   let device: BlockDevice;
 
   beforeEach(async () => {
-    engines = await Engines.create();
     device = await engines.current.attach(await createVolume("vol"));
   });
 
   afterEach(async () => {
-    await engines.destroy();
+    await engines.clear();
   });
 
   async function expectInUse(user: string): Promise<void> {

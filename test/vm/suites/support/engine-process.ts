@@ -55,9 +55,13 @@ export class EngineProcess implements BlockDevices {
     return this.events.add(listener);
   }
 
+  get isRunning(): boolean {
+    return this.child.exitCode === null && this.child.signalCode === null;
+  }
+
   /** Dies as in a crash. */
   async kill(): Promise<void> {
-    if (this.child.exitCode !== null || this.child.signalCode !== null) return;
+    if (!this.isRunning) return;
     const exited = once(this.child, "exit");
     this.child.kill("SIGKILL");
     await exited;
