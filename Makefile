@@ -88,13 +88,17 @@ TEST_KERNELS := uml 6.1 6.12 7.3
 VM_SUITES := $(foreach kernel,$(TEST_KERNELS) udev-uml,vm-$(kernel)-guest vm-$(kernel)-jest) \
   $(foreach pool,disk scratch,vm-uml-sanity-real-$(pool)-mount vm-uml-sanity-real-$(pool)-block)
 
+# Two at a time: a guest keeps little more than one processor busy. The longest come first.
+GUEST_RUNS := test-vm-on-uml test-vm-on-6.12 test-vm-on-7.3 test-vm-udev-on-uml test-vm-on-6.1
+
 .PHONY: test
 test: ## everything: lint, unit, native, csi-sanity, and the guest suites on uml, 6.1 (which has no ublk), 6.12 and 7.3
 	@rm -rf $(RESULTS) && mkdir -p $(RESULTS)
 	@status=0; \
-	for part in lint test-unit test-native test-sanity test-bed $(TEST_KERNELS:%=test-vm-on-%) test-vm-udev-on-uml; do \
+	for part in lint test-unit test-native test-sanity test-bed guests-ready; do \
 	  $(MAKE) $$part || status=1; \
 	done; \
+	$(MAKE) -k -j2 -Oline $(GUEST_RUNS) || status=1; \
 	test/report/count $(RESULTS) $(SUITES) $(VM_SUITES) || status=1; \
 	exit $$status
 
@@ -127,6 +131,14 @@ test-bed: ## the guest runner and the counting of results, tried on themselves
 
 .PHONY: test-vm
 test-vm: test-vm-on-$(KERNEL) ## the suites that need a real ublk device, in a guest: KERNEL=uml|6.1|6.12|6.18|7.3
+
+# What guests need that start side by side, so that they do not get it from under each other.
+.PHONY: guests-ready
+guests-ready: build
+	@scripts/install-packages vm
+	@for kernel in $(TEST_KERNELS); do test/vm/kernels/fetch $$kernel; done
+	@scripts/install-tool csi-sanity
+	@$(MAKE) -s -C test/proof/checker
 
 test-vm-on-%: build
 	$(call say,Guest suites on kernel $*)
