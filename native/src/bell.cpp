@@ -12,9 +12,15 @@ namespace ublk {
 Bell::Bell() : event_(::eventfd(0, EFD_CLOEXEC)) {}
 
 void Bell::ring() {
+  const std::lock_guard lock(mutex_);
   const uint64_t one = 1;
   // An eventfd write of one fails only when the counter is full, and then the thread is awake anyway.
   if (valid()) std::ignore = ::write(event_.get(), &one, sizeof(one));
+}
+
+void Bell::close() {
+  const std::lock_guard lock(mutex_);
+  event_.reset();
 }
 
 bool Bell::watch(Ring& ring) {

@@ -53,6 +53,7 @@ Status Queue::start() {
     descriptors_.reset();
     payload_.reset();
     commands_.reset();
+    bell_.close();
   });
   if (started < 0) return {started, "START_QUEUE"};
   return outcome.get();

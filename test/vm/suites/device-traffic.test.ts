@@ -16,7 +16,7 @@ import { DeviceServer } from "./support/device-server.js";
 import { runFio } from "./support/fio.js";
 import { failure, mebibyte, sizeBytes, useLibraryRig } from "./support/library-rig.js";
 import { runCommand } from "./support/run-command.js";
-import { onlyInFull, scale } from "./support/scale.js";
+import { onlyInFull } from "./support/scale.js";
 import { waitFor } from "./support/wait-for.js";
 
 const rig = useLibraryRig();
@@ -39,33 +39,35 @@ describe("limits", () => {
     expect(actual).toBeLessThan(wanted * 1.05);
   }
 
-  test("operations and bytes per second are kept within 5 %, and change while I/O runs", async () => {
-    const { device } = await rig.serveFile({ queueCount: 2, limits: { writeIops: 400 } });
-    expectWithin5Percent(await measureIops(device, "randwrite"), 400);
-    if (scale === "smoke") return await device.stop();
-    await device.setLimits({ bytesPerSecond: 2 * mebibyte });
-    expectWithin5Percent(await measureIops(device, "randrw", 16_384), 128);
-
-    await device.setLimits({ readIops: 10 });
-    const reading = measureIops(device, "randread");
-    await waitForIo(device.deviceId, 5);
-    await device.setLimits({ readIops: 300 });
-    expectWithin5Percent(await reading, 300);
-    const { throttled, throttledNs, waiting } = device.stats();
-    expect(throttled).toBeGreaterThan(500n);
-    expect(throttledNs).toBeGreaterThan(1_000_000_000n);
-    expect(waiting).toBe(0);
-
-    await device.setLimits({ iops: 1 });
-    const stuck = runFio({ one: { filename: device.path, rw: "write", bs: "4k", size: "64k", direct: 1, iodepth: 1 } });
-    await waitFor("a request waits", () => device.stats().waiting > 0);
-    await runCommand("blockdev", ["--flushbufs", device.path]);
-    await device.setLimits({});
-    await stuck;
-    await device.stop();
-  });
-
+  // A processor that is emulated, beside another guest, may be too slow for the load itself.
   onlyInFull(() => {
+    test("operations and bytes per second are kept within 5 %, and change while I/O runs", async () => {
+      const { device } = await rig.serveFile({ queueCount: 2, limits: { writeIops: 400 } });
+      expectWithin5Percent(await measureIops(device, "randwrite"), 400);
+      await device.setLimits({ bytesPerSecond: 2 * mebibyte });
+      expectWithin5Percent(await measureIops(device, "randrw", 16_384), 128);
+
+      await device.setLimits({ readIops: 10 });
+      const reading = measureIops(device, "randread");
+      await waitForIo(device.deviceId, 5);
+      await device.setLimits({ readIops: 300 });
+      expectWithin5Percent(await reading, 300);
+      const { throttled, throttledNs, waiting } = device.stats();
+      expect(throttled).toBeGreaterThan(500n);
+      expect(throttledNs).toBeGreaterThan(1_000_000_000n);
+      expect(waiting).toBe(0);
+
+      await device.setLimits({ iops: 1 });
+      const stuck = runFio({
+        one: { filename: device.path, rw: "write", bs: "4k", size: "64k", direct: 1, iodepth: 1 },
+      });
+      await waitFor("a request waits", () => device.stats().waiting > 0);
+      await runCommand("blockdev", ["--flushbufs", device.path]);
+      await device.setLimits({});
+      await stuck;
+      await device.stop();
+    });
+
     test("a stop is not held up by a limit", async () => {
       const { device } = await rig.serveFile({ limits: { iops: 2 } });
       await runCommand("dd", ["if=/dev/zero", `of=${device.path}`, "bs=1M", "count=1", "status=none"], {
