@@ -90,5 +90,5 @@ test("a stopped driver leaves its records, its empty memory pool, and nothing el
   expect(await listFiles(bed.poolPath)).toEqual(["lock", "pool.json", "volumes"]);
   expect((await readdir("/run/ublk-csi-test/leftovers")).sort()).toEqual(["disk", "driver.log", "kubelet", "state"]);
   expect(await listFiles(join(bed.stateDir, "memory/memory"))).toEqual(["pool.json", "volumes"]);
-  expect(await listFiles(join(bed.stateDir, "engine"))).toEqual(["devices"]);
+  expect(await listFiles(join(bed.stateDir, "engine"))).toEqual(["devices", "lock"]);
 });
