@@ -117,7 +117,10 @@ void Executor::stop() {
 // A thread's exit waits for its commands in the kernel, which may be for ever. Whoever waits for the thread
 // would, too.
 void Executor::leave_behind(std::unique_ptr<Worker> worker) {
+  static std::mutex mutex;
   static auto& left = *new std::vector<std::unique_ptr<Worker>>;
+  worker->thread.detach();
+  const std::lock_guard lock(mutex);
   left.push_back(std::move(worker));
 }
 

@@ -48,6 +48,11 @@ class Thread {
     running_ = false;
     return true;
   }
+  // Nobody will wait for it; this object and what the body uses must outlive it all the same.
+  void detach() {
+    if (running_) pthread_detach(thread_);
+    running_ = false;
+  }
   void join() {
     if (running_) pthread_join(thread_, nullptr);
     running_ = false;

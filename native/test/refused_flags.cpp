@@ -2,9 +2,12 @@
 
 #include <liburing.h>
 
-static uint32_t refused_flags = 0;
-static int refusal = 0;
-static int attempt_count = 0;
+#include <atomic>
+
+// Rings are made on several threads.
+static std::atomic<uint32_t> refused_flags = 0;
+static std::atomic<int> refusal = 0;
+static std::atomic<int> attempt_count = 0;
 
 extern "C" int __real_io_uring_queue_init_params(unsigned entries, io_uring* ring, io_uring_params* params);
 extern "C" int __wrap_io_uring_queue_init_params(unsigned entries, io_uring* ring, io_uring_params* params) {
