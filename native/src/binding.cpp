@@ -1,19 +1,13 @@
 // The addon: a handful of functions, described in src/ublk/addon.ts. Verbs that enter the kernel run on the
 // executor's threads and answer through a promise; the JavaScript thread never waits for the kernel, except
 // at the very end of the environment.
-#include <cstdlib>
-#include <future>
 #include <memory>
-#include <mutex>
-#include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "binding_js.hpp"
+#include "binding_environment.hpp"
 #include "convert.hpp"
-#include "device.hpp"
-#include "executor.hpp"
 #include "fail_point.hpp"
 #include "freeze.hpp"
 
@@ -24,54 +18,6 @@ namespace {
 // A flood of failing requests must not grow the queue to JavaScript without bound; what does not fit is
 // dropped.
 constexpr size_t queued_events_max = 256;
-
-// One served device as JavaScript holds it.
-struct Served {
-  std::unique_ptr<Device> device;
-  Napi::ThreadSafeFunction events;
-  std::shared_ptr<NodeChannel> backend;  // of a js target
-  std::shared_ptr<FaultPlan> faults;     // of a fault target
-
-  // Nothing of it is left in this process, but for JavaScript's own references.
-  void close() {
-    if (backend != nullptr) backend->close();
-    events.Release();
-  }
-};
-
-using Handle = std::shared_ptr<Served>;
-
-// A set of devices for the threads of the executor and JavaScript's.
-class DeviceSet {
- public:
-  void add(const Handle& served) {
-    const std::lock_guard lock(mutex_);
-    all_.insert(served);
-  }
-  bool has(const Handle& served) {
-    const std::lock_guard lock(mutex_);
-    return all_.contains(served);
-  }
-  void remove(const Handle& served) {
-    const std::lock_guard lock(mutex_);
-    all_.erase(served);
-  }
-  std::set<Handle> all() {
-    const std::lock_guard lock(mutex_);
-    return all_;
-  }
-
- private:
-  std::mutex mutex_;
-  std::set<Handle> all_;
-};
-
-// The state of one JavaScript environment.
-struct Environment {
-  Executor executor;
-  DeviceSet known;   // from the wish to serve them to their end
-  DeviceSet served;  // after their bring-up
-};
 
 using ToValue = std::function<Napi::Value(Napi::Env)>;
 
@@ -318,69 +264,18 @@ Napi::Value set_fault_rules(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value read_stats(const Napi::CallbackInfo& info) {
-  const Handle& served = *info[0].As<Napi::External<Handle>>().Data();
-  return from_counters(info.Env(), served->device->counters());
+  return from_counters(info.Env(), to_handle(info[0])->device->counters());
 }
 
 Napi::Value set_fail_point(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), die_at(info[0].As<Napi::String>().Utf8Value()) == 0);
 }
 
-// The environments that still may have devices. Never destroyed, for it is used while other statics are.
-struct LiveEnvironments {
-  std::mutex mutex;
-  std::set<Environment*> members;
-};
-
-LiveEnvironments& live_environments() {
-  static auto* const live = new LiveEnvironments;
-  return *live;
-}
-
-// The end of the environment: devices nobody can recover are removed in order, the others wait for their next
-// server.
-void close_all(Environment* environment) {
-  for (const Handle& served : environment->known.all()) {
-    // JavaScript runs no more: what its backend has not answered goes to the next server, or nowhere.
-    if (served->backend != nullptr) served->backend->lose();
-    // Behind what its lane still has to do: a device that is coming up is ended as well.
-    environment->executor.post(served.get(), [environment, served](Control& control) {
-      if (!environment->served.has(served)) return;
-      // Writing dirty pages back would need the backend.
-      if (served->backend != nullptr) served->device->release();
-      if (!served->device->recoverable()) served->device->remove(control);
-      served->device->release();
-      environment->served.remove(served);
-    });
-  }
-  environment->executor.stop();
-}
-
-void end_environment(Environment* environment) {
-  LiveEnvironments& live = live_environments();
-  const std::lock_guard lock(live.mutex);
-  if (live.members.erase(environment) > 0) close_all(environment);
-}
-
-// process.exit() and an uncaught exception skip the clean-up hooks of the main environment, but not exit(3).
-void end_all_environments() {
-  while (!live_environments().members.empty()) end_environment(*live_environments().members.begin());
-}
-
-void register_environment(Environment* environment) {
-  static const int registered = std::atexit(end_all_environments);
-  (void)registered;
-  LiveEnvironments& live = live_environments();
-  const std::lock_guard lock(live.mutex);
-  live.members.insert(environment);
-}
-
 Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   auto* environment = new Environment;
   env.SetInstanceData<Environment>(environment);
   environment->executor.start();
-  register_environment(environment);
-  env.AddCleanupHook(end_environment, environment);
+  end_in_time(env, environment);
   exports.Set("readFeatures", Napi::Function::New(env, read_features));
   exports.Set("openDevice", Napi::Function::New(env, open_device));
   exports.Set("closeDevice", Napi::Function::New(env, close_device));

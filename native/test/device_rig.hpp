@@ -14,7 +14,7 @@
 
 namespace ublk {
 
-// Devices over fakes of the driver, for cases about what happens after bring-up.
+// Devices over fakes of the driver.
 class DeviceRig : public ::testing::Test {
  protected:
   using Log = std::vector<std::string>;
@@ -35,9 +35,12 @@ class DeviceRig : public ::testing::Test {
   }
   const std::string& image() const { return image_; }
 
+  std::unique_ptr<Device> device(DeviceSpec spec) {
+    return std::make_unique<Device>(std::move(spec), DeviceEvents{.on_io_error = [](const IoError&) {},
+                                                                  .on_stopped = [this] { stops_++; }});
+  }
   std::unique_ptr<Device> opened(DeviceSpec spec) {
-    auto device = std::make_unique<Device>(std::move(spec), DeviceEvents{.on_io_error = [](const IoError&) {},
-                                                                         .on_stopped = [this] { stops_++; }});
+    auto device = this->device(std::move(spec));
     const Status status = device->open(control_);
     EXPECT_TRUE(status.ok()) << status.step << status.error;
     driver_.take_commands(size_t{queue_count} * queue_depth);

@@ -9,10 +9,9 @@
 #include <string>
 #include <vector>
 
-#include "fake_control.hpp"
+#include "device_rig.hpp"
 #include "open_files.hpp"
 #include "refused_flags.hpp"
-#include "scratch.hpp"
 #include "wait_until.hpp"
 
 namespace ublk {
@@ -20,9 +19,6 @@ namespace {
 
 using Log = std::vector<std::string>;
 
-constexpr uint64_t image_bytes = 1 << 20;
-constexpr uint16_t queue_count = 3;
-constexpr uint16_t queue_depth = 5;
 constexpr uint64_t recovery = abi::f_user_recovery | abi::f_user_recovery_reissue;
 
 const Log bring_up = {"ADD_DEV",
@@ -34,37 +30,19 @@ const Log bring_up = {"ADD_DEV",
                       "GET_QUEUE_AFFINITY",
                       "START_DEV"};
 
-class Devices : public ::testing::Test {
+class Devices : public DeviceRig {
  protected:
+  static constexpr uint16_t queue_count = 3;
+  static constexpr uint16_t queue_depth = 5;
+
   DeviceSpec spec() {
-    DeviceSpec spec;
-    spec.target = {
-        .kind = TargetKind::file, .path = scratch_.file("image", image_bytes), .size_bytes = image_bytes};
+    DeviceSpec spec = DeviceRig::spec();
     spec.queue_count = queue_count;
     spec.queue_depth = queue_depth;
-    spec.max_io_bytes = 65536;
     spec.features = recovery;
     spec.owner_tag = 0x1234;
     return spec;
   }
-  std::unique_ptr<Device> device(DeviceSpec spec) {
-    return std::make_unique<Device>(std::move(spec), DeviceEvents{.on_io_error = [](const IoError&) {},
-                                                                  .on_stopped = [this] { stops_++; }});
-  }
-  // The log since it was last asked for.
-  Log news() {
-    const Log log = kernel_.log();
-    const Log fresh(log.begin() + static_cast<long>(told_), log.end());
-    told_ = log.size();
-    return fresh;
-  }
-
-  std::atomic<int> stops_ = 0;
-  size_t told_ = 0;
-  const Scratch scratch_;
-  FakeDriver driver_;
-  FakeControl kernel_{driver_};
-  Control control_;
 };
 
 TEST_F(Devices, ComeUpInOrderAndGoInOrder) {

@@ -1,0 +1,65 @@
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <set>
+
+#include "binding_js.hpp"
+#include "device.hpp"
+#include "executor.hpp"
+#include "fault_plan.hpp"
+
+namespace ublk {
+
+// One served device as JavaScript holds it.
+struct Served {
+  std::unique_ptr<Device> device;
+  Napi::ThreadSafeFunction events;
+  std::shared_ptr<NodeChannel> backend;  // of a js target
+  std::shared_ptr<FaultPlan> faults;     // of a fault target
+
+  // Nothing of it is left in this process, but for JavaScript's own references.
+  void close() {
+    if (backend != nullptr) backend->close();
+    events.Release();
+  }
+};
+
+using Handle = std::shared_ptr<Served>;
+
+// A set of devices for the threads of the executor and JavaScript's.
+class DeviceSet {
+ public:
+  void add(const Handle& served) {
+    const std::lock_guard lock(mutex_);
+    all_.insert(served);
+  }
+  bool has(const Handle& served) {
+    const std::lock_guard lock(mutex_);
+    return all_.contains(served);
+  }
+  void remove(const Handle& served) {
+    const std::lock_guard lock(mutex_);
+    all_.erase(served);
+  }
+  std::set<Handle> all() {
+    const std::lock_guard lock(mutex_);
+    return all_;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::set<Handle> all_;
+};
+
+// The state of one JavaScript environment.
+struct Environment {
+  Executor executor;
+  DeviceSet known;   // from the wish to serve them to their end
+  DeviceSet served;  // after their bring-up
+};
+
+// Has the devices of the environment ended before it goes, however it goes.
+void end_in_time(Napi::Env env, Environment* environment);
+
+}  // namespace ublk
