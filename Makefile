@@ -156,18 +156,17 @@ test-vm-udev-on-%: build
 	@test/vm/kernels/fetch $*
 	@test/vm/run-suites $* --udev
 
-# Every file of cases on every kernel, with and without udev: an hour and more where kernels are emulated. The table of
-# kernels in docs/kernels.md is what came out.
+# Every file of cases on every kernel, with and without udev, two guests at a time: an hour and more where kernels are
+# emulated. The table of kernels in docs/kernels.md is what came out.
 MATRIX_KERNELS := uml 6.12 6.18 7.3
+MATRIX_RUNS = $(foreach kernel,$(MATRIX_KERNELS),test-vm-on-$(kernel) test-vm-udev-on-$(kernel))
 matrix_suites = $(foreach run,$(1) udev-$(1),vm-$(run)-guest vm-$(run)-jest) $(filter vm-$(1)-sanity%,$(VM_SUITES))
 
 .PHONY: test-vm-matrix
 test-vm-matrix: ## every guest suite on uml, 6.12, 6.18 and 7.3; writes the table in docs/kernels.md
+	@$(MAKE) guests-ready TEST_KERNELS='$(MATRIX_KERNELS)'
 	@status=0; \
-	for kernel in $(MATRIX_KERNELS); do \
-	  UBLK_EVERY=1 $(MAKE) test-vm-on-$$kernel || status=1; \
-	  $(MAKE) test-vm-udev-on-$$kernel || status=1; \
-	done; \
+	UBLK_EVERY=1 $(MAKE) -k -j2 -Oline $(MATRIX_RUNS) || status=1; \
 	$(foreach kernel,$(MATRIX_KERNELS),echo "kernel $(kernel):"; \
 	  test/report/count $(RESULTS) $(call matrix_suites,$(kernel)) || status=1;) \
 	test/report/kernel-table $(CACHE)/vm/results docs/kernels.md $(MATRIX_KERNELS) || status=1; \
