@@ -19,7 +19,7 @@ import type { Handlers } from "../rpc/handler.js";
 import { requireField, requireVolumeId } from "../rpc/required.js";
 import type { NodeTopology } from "../rpc/topology.js";
 import { fromProtoCapabilities } from "../rpc/volume-capability.js";
-import { listPage } from "./volume-list.js";
+import { listPage } from "./page.js";
 
 const rpcTypes = [
   RpcType.CREATE_DELETE_VOLUME,
@@ -46,8 +46,8 @@ export function createControllerService(dependencies: ControllerDependencies): H
     },
     validateVolumeCapabilities: async (request) => validateCapabilities(request, pools),
     listVolumes: async ({ startingToken, maxEntries }) => {
-      const { volumes, nextToken } = listPage(pools.listVolumes(), startingToken, maxEntries);
-      return { entries: volumes.map((volume) => ({ volume: toProto(volume), status: undefined })), nextToken };
+      const { items, nextToken } = listPage(pools.listVolumes(), startingToken, maxEntries);
+      return { entries: items.map((volume) => ({ volume: toProto(volume), status: undefined })), nextToken };
     },
     getCapacity: async (request) => {
       const availableCapacity = await readCapacity(request, dependencies);
