@@ -10,9 +10,11 @@ import {
 } from "./gen/csi/csi.js";
 import { createIdentityService } from "./identity/identity-service.js";
 import type { Logger } from "./log.js";
+import { type DeviceMapping, noMapping } from "./node/device-mapping.js";
 import type { Filesystems } from "./node/filesystems.js";
 import type { Mounter } from "./node/mounter.js";
 import { createNodeService } from "./node/node-service.js";
+import { VolumeDevices } from "./node/volume-devices.js";
 import type { Pools } from "./pools/pools.js";
 import { VolumeProvisioner } from "./pools/volume-provisioner.js";
 import { createChain, defaultChainOptions } from "./rpc/chain.js";
@@ -33,6 +35,8 @@ export interface DriverParts {
   blockDevices: BlockDevices;
   mounter: Mounter;
   filesystems: Filesystems;
+  /** Default: none. */
+  mapping?: DeviceMapping;
   checkHealth: () => Promise<void>;
   logger: Logger;
 }
@@ -44,7 +48,8 @@ export function createDriver({ driverName, version, nodeId }: DriverIdentity, pa
   const provisioner = new VolumeProvisioner(pools, blockDevices);
   const identity = createIdentityService({ driverName, version, checkHealth: parts.checkHealth });
   const controller = createControllerService({ provisioner, pools, topology });
-  const node = createNodeService(parts, { nodeId, topology, volumeCountMax: parts.volumeCountMax });
+  const devices = new VolumeDevices({ mapping: noMapping, ...parts });
+  const node = createNodeService({ ...parts, devices }, { nodeId, topology, volumeCountMax: parts.volumeCountMax });
 
   const findVolumeName = (volumeId: string) => pools.peekVolume(volumeId)?.name;
   const options = { wrap: createChain({ ...defaultChainOptions, findVolumeName }), logger };

@@ -1,5 +1,5 @@
 import { basename } from "node:path";
-import type { BlockDevice, BlockDevices } from "../engine/block-devices.js";
+import type { BlockDevice } from "../engine/block-devices.js";
 import { DriverError, toMessage } from "../errors.js";
 import type { MountEntry } from "../system/mountinfo.js";
 import type { Mounter } from "./mounter.js";
@@ -16,20 +16,6 @@ export async function numberDevice(device: BlockDevice, mounter: Mounter): Promi
   if (number !== undefined) return { ...device, number };
   const message = `${device.path} of volume ${device.volumeId} is not a block device on this node: is /dev the host's?`;
   throw new DriverError("internal", message);
-}
-
-/** The device of a volume that is staged, ready to serve. */
-export async function getStagedDevice(
-  volumeId: string,
-  { blockDevices, mounter }: { blockDevices: BlockDevices; mounter: Mounter },
-): Promise<NumberedDevice> {
-  const device = await blockDevices.find(volumeId);
-  if (device === undefined) throw new DriverError("refused", `volume ${volumeId} is not staged: stage it first`);
-  if (device.state === "live") return await numberDevice(device, mounter);
-  throw new DriverError(
-    "refused",
-    `${device.path} of volume ${volumeId} is ${device.state}: unstage and stage it again`,
-  );
 }
 
 /** Every mount through which a device can be reached: of its file system, or of its device node. */

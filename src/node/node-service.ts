@@ -10,8 +10,9 @@ import type { Handlers } from "../rpc/handler.js";
 import { requireField, requirePath, requireVolumeId } from "../rpc/required.js";
 import type { NodeTopology } from "../rpc/topology.js";
 import { fromProtoCapability } from "../rpc/volume-capability.js";
+import type { NodeDependencies } from "./node-dependencies.js";
 import { type PublishRequest, VolumePublisher } from "./volume-publisher.js";
-import { type NodeDependencies, VolumeStager } from "./volume-stager.js";
+import { VolumeStager } from "./volume-stager.js";
 import { readVolumeStats, type Usage, type VolumeStats } from "./volume-stats.js";
 
 const rpcTypes = [RpcType.STAGE_UNSTAGE_VOLUME, RpcType.GET_VOLUME_STATS, RpcType.SINGLE_NODE_MULTI_WRITER];
@@ -32,7 +33,7 @@ export function createNodeService(dependencies: NodeDependencies, options: NodeO
       const volumeId = requireVolumeId(request.volumeId);
       const stagingPath = requirePath("staging_target_path", request.stagingTargetPath);
       const capability = fromProtoCapability(request.volumeCapability);
-      await stager.stage({ volumeId, stagingPath, capability });
+      await stager.stage({ volumeId, stagingPath, capability, secrets: request.secrets });
       return {};
     },
     nodeUnstageVolume: async ({ volumeId, stagingTargetPath }) => {

@@ -22,7 +22,7 @@ afterEach(() => workspace.remove());
 async function createStaged(capability: VolumeCapability, name = "data"): Promise<Volume> {
   const range = { requiredBytes: 2n * mebibyte };
   const volume = await workspace.provisioner.create({ name, range, capabilities: [capability], parameters: {} });
-  await new VolumeStager(workspace).stage({ volumeId: volume.id, stagingPath, capability });
+  await new VolumeStager(workspace).stage({ volumeId: volume.id, stagingPath, secrets: {}, capability });
   return volume;
 }
 

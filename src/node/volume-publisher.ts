@@ -1,10 +1,11 @@
 import { DriverError } from "../errors.js";
 import type { VolumeCapability } from "../pools/volume.js";
 import type { MountEntry } from "../system/mountinfo.js";
-import { findDeviceMounts, getStagedDevice, type NumberedDevice, unmountAll } from "./device-mounts.js";
+import { findDeviceMounts, type NumberedDevice, unmountAll } from "./device-mounts.js";
 import { isReadOnlyUse } from "./device-spec.js";
+import type { NodeDependencies } from "./node-dependencies.js";
 import { createTarget, findMount, removeTarget, resolveTargetPath } from "./target-path.js";
-import { assertMadeFor, type NodeDependencies } from "./volume-stager.js";
+import { assertMadeFor } from "./volume-stager.js";
 
 export interface PublishRequest {
   volumeId: string;
@@ -22,9 +23,9 @@ export class VolumePublisher {
   constructor(private readonly dependencies: NodeDependencies) {}
 
   async publish(request: PublishRequest): Promise<void> {
-    const { pools, mounter } = this.dependencies;
+    const { pools, mounter, devices } = this.dependencies;
     assertMadeFor(pools.getVolume(request.volumeId), request.capability);
-    const device = await getStagedDevice(request.volumeId, this.dependencies);
+    const device = await devices.getStaged(request.volumeId);
     const place = await this.resolvePlace(request, device);
     const mounts = await mounter.list();
     const existing = findMount(mounts, place.target);

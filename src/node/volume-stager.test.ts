@@ -29,7 +29,7 @@ function create(
 }
 
 const stage = ({ id }: Volume, capability: VolumeCapability = mountCapability) =>
-  stager.stage({ volumeId: id, stagingPath, capability });
+  stager.stage({ volumeId: id, stagingPath, capability, secrets: {} });
 
 const foreignMount = (mountPoint: string): MountEntry => ({
   deviceNumber: "8:1",

@@ -1,9 +1,8 @@
 import { statfs } from "node:fs/promises";
 import { isAbsolute } from "node:path";
 import { DriverError } from "../errors.js";
-import { numberDevice } from "./device-mounts.js";
+import type { NodeDependencies } from "./node-dependencies.js";
 import { findMount, resolveTargetPath } from "./target-path.js";
-import type { NodeDependencies } from "./volume-stager.js";
 
 /** How full a volume is. Of a raw block volume only the owner knows what is used, so it has a total alone. */
 export interface VolumeStats {
@@ -21,12 +20,11 @@ export interface Usage {
 export async function readVolumeStats(
   volumeId: string,
   volumePath: string,
-  { pools, blockDevices, mounter }: NodeDependencies,
+  { pools, devices, mounter }: NodeDependencies,
 ): Promise<VolumeStats> {
   const volume = pools.getVolume(volumeId);
-  const found = await blockDevices.find(volumeId);
-  if (found === undefined || !isAbsolute(volumePath)) throw missingAt(volumeId, volumePath);
-  const device = await numberDevice(found, mounter);
+  const device = await devices.find(volumeId);
+  if (device === undefined || !isAbsolute(volumePath)) throw missingAt(volumeId, volumePath);
   const path = await resolveTargetPath(volumePath);
   const entry = findMount(await mounter.list(), path);
   if (entry?.deviceNumber === device.number) return await readUsage(path);

@@ -4,9 +4,11 @@ import { join } from "node:path";
 import { FakeBlockDevices } from "../engine/testing/fake-block-devices.js";
 import { isErrorLike } from "../errors.js";
 import { createSilentLogger } from "../log.js";
+import { noMapping } from "../node/device-mapping.js";
+import type { NodeDependencies } from "../node/node-dependencies.js";
 import { FakeFilesystems } from "../node/testing/fake-filesystems.js";
 import { FakeMounter } from "../node/testing/fake-mounter.js";
-import type { NodeDependencies } from "../node/volume-stager.js";
+import { VolumeDevices } from "../node/volume-devices.js";
 import type { MemoryFilesystems } from "../pools/memory-filesystem.js";
 import { openPools, type PoolDependencies, type PoolRequest } from "../pools/open-pools.js";
 import type { Pools } from "../pools/pools.js";
@@ -73,6 +75,10 @@ export class Workspace implements NodeDependencies {
       lockPool: async () => undefined,
       logger: this.logger,
     };
+  }
+
+  get devices(): VolumeDevices {
+    return new VolumeDevices({ mapping: noMapping, ...this });
   }
 
   get provisioner(): VolumeProvisioner {

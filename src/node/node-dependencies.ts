@@ -1,0 +1,14 @@
+import type { Logger } from "../log.js";
+import type { Pools } from "../pools/pools.js";
+import type { Filesystems } from "./filesystems.js";
+import type { Mounter } from "./mounter.js";
+import type { VolumeDevices } from "./volume-devices.js";
+
+/** What everything that a node does with a volume is made from. */
+export interface NodeDependencies {
+  pools: Pools;
+  devices: VolumeDevices;
+  mounter: Mounter;
+  filesystems: Filesystems;
+  logger: Logger;
+}

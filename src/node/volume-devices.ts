@@ -1,0 +1,66 @@
+import type { BlockDevice, BlockDevices } from "../engine/block-devices.js";
+import { DriverError } from "../errors.js";
+import { detachDevice } from "../pools/detach.js";
+import type { Pools } from "../pools/pools.js";
+import type { Volume, VolumeCapability } from "../pools/volume.js";
+import type { DeviceMapping, Secrets } from "./device-mapping.js";
+import { type NumberedDevice, numberDevice } from "./device-mounts.js";
+import { toDeviceSpec } from "./device-spec.js";
+import type { Mounter } from "./mounter.js";
+
+export interface VolumeDevicesParts {
+  pools: Pools;
+  blockDevices: BlockDevices;
+  mapping: DeviceMapping;
+  mounter: Mounter;
+}
+
+const detachWaitMsMax = 5_000;
+
+/** The device that the users of a volume have: its ublk device, or the mapping on it. Callers serialise per volume. */
+export class VolumeDevices {
+  constructor(private readonly parts: VolumeDevicesParts) {}
+
+  /** Gives a volume its device and its mapping, or verifies those that it has. */
+  async open(volume: Volume, capability: VolumeCapability, secrets: Secrets): Promise<NumberedDevice> {
+    const { pools, blockDevices, mounter, mapping } = this.parts;
+    const device = await blockDevices.attach(toDeviceSpec(volume, pools.poolOf(volume), capability));
+    return await mapping.open(volume, await numberDevice(device, mounter), secrets);
+  }
+
+  /** Takes mapping and device away; a volume that has neither is a success, one in use is refused. */
+  async close(volumeId: string): Promise<void> {
+    const { blockDevices, mapping } = this.parts;
+    await mapping.close(volumeId);
+    await detachDevice(volumeId, { blockDevices, waitMsMax: detachWaitMsMax });
+  }
+
+  /** Whether the volume has an ublk device, in whatever state. */
+  async exists(volumeId: string): Promise<boolean> {
+    return (await this.parts.blockDevices.find(volumeId)) !== undefined;
+  }
+
+  /** What users have now; undefined when there is no such device, or its node is not there. */
+  async find(volumeId: string): Promise<NumberedDevice | undefined> {
+    const device = await this.parts.blockDevices.find(volumeId);
+    if (device === undefined) return undefined;
+    const number = await this.parts.mounter.findDeviceNumber(device.path);
+    return number === undefined ? undefined : await this.parts.mapping.find({ ...device, number });
+  }
+
+  /** What users have, of a volume that is staged and ready to serve. */
+  async getStaged(volumeId: string): Promise<NumberedDevice> {
+    const { blockDevices, mounter, mapping } = this.parts;
+    const device = await blockDevices.find(volumeId);
+    if (device === undefined) throw new DriverError("refused", `volume ${volumeId} is not staged: stage it first`);
+    assertLive(device);
+    const mapped = await mapping.find(await numberDevice(device, mounter));
+    if (mapped !== undefined) return mapped;
+    throw new DriverError("refused", `volume ${volumeId} has no mapping on ${device.path}: stage it again`);
+  }
+}
+
+function assertLive({ volumeId, path, state }: BlockDevice): void {
+  if (state === "live") return;
+  throw new DriverError("refused", `${path} of volume ${volumeId} is ${state}: unstage and stage it again`);
+}
