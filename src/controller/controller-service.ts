@@ -15,6 +15,7 @@ import type { CapacityRange } from "../pools/capacity-range.js";
 import type { Pools } from "../pools/pools.js";
 import type { Volume } from "../pools/volume.js";
 import type { VolumeProvisioner } from "../pools/volume-provisioner.js";
+import { toProtoContentSource } from "../rpc/content-source.js";
 import type { Handlers } from "../rpc/handler.js";
 import { requireField, requireVolumeId } from "../rpc/required.js";
 import type { NodeTopology } from "../rpc/topology.js";
@@ -104,12 +105,13 @@ async function readCapacity(
   return await provisioner.readAvailableBytes(parameters);
 }
 
-function toProtoVolume({ id, sizeBytes, pool, parameters }: Volume, topology: NodeTopology): ProtoVolume {
+function toProtoVolume(volume: Volume, topology: NodeTopology): ProtoVolume {
+  const { id, sizeBytes, pool, parameters, contentSource } = volume;
   return {
     capacityBytes: sizeBytes,
     volumeId: id,
     volumeContext: { pool, provisioning: parameters.provisioning },
-    contentSource: undefined,
+    contentSource: toProtoContentSource(contentSource),
     accessibleTopology: [topology.toProto()],
   };
 }

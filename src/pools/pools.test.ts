@@ -48,6 +48,15 @@ describe("a volume on disk", () => {
     expect(workspace.pools.findVolumeByName("data")?.id).toBe(volume.id);
   });
 
+  test("keeps what it was made from over a restart", async () => {
+    const { id } = await create("data");
+    const path = workspace.path("disk", "volumes", id, "volume.json");
+    const contentSource = { kind: "snapshot", snapshotId: "3f0d1c7e-snapshot" };
+    await writeFile(path, JSON.stringify({ ...JSON.parse(await readFile(path, "utf8")), contentSource }));
+    await workspace.reopen();
+    expect(workspace.pools.getVolume(id).contentSource).toEqual(contentSource);
+  });
+
   test("leaves nothing when it is deleted, and gives its bytes back", async () => {
     const before = await workspace.provisioner.readAvailableBytes({ pool: "memory" });
     const { id } = await create("data", { pool: "memory" });

@@ -5,7 +5,7 @@ import { detachDevice } from "./detach.js";
 import { parseFsTypeParameter, parseVolumeParameters } from "./parameters.js";
 import type { Pool } from "./pool.js";
 import type { Pools } from "./pools.js";
-import type { FsType, Volume, VolumeCapability, VolumeParameters } from "./volume.js";
+import type { ContentSource, FsType, Volume, VolumeCapability, VolumeParameters } from "./volume.js";
 import { createVolumeId } from "./volume-id.js";
 
 export interface CreateRequest {
@@ -14,6 +14,8 @@ export interface CreateRequest {
   capabilities: VolumeCapability[];
   /** As they come from the StorageClass. */
   parameters: Record<string, string>;
+  /** What the volume begins with; left out for an empty one. */
+  contentSource?: ContentSource | undefined;
 }
 
 const detachWaitMsMax = 2_000;

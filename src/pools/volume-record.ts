@@ -19,6 +19,13 @@ const capability = z.discriminatedUnion("accessType", [
   }),
 ]);
 
+const volumeId = z.string().refine(isVolumeId, "not a volume id");
+
+const contentSource = z.discriminatedUnion("kind", [
+  z.object({ kind: z.literal("snapshot"), snapshotId: volumeId }),
+  z.object({ kind: z.literal("volume"), volumeId }),
+]);
+
 const parameters = z.object({
   pool: z.string().optional(),
   provisioning: z.enum(["thick", "thin"]),
@@ -32,12 +39,13 @@ export const volumeRecordFormat: RecordFormat<Volume> = {
   name: "volume record",
   version: 1,
   schema: z.object({
-    id: z.string().refine(isVolumeId, "not a volume id"),
+    id: volumeId,
     name: z.string().min(1),
     sizeBytes,
     pool: z.string().min(1),
     parameters,
     capabilities: z.array(capability),
+    contentSource: contentSource.optional(),
     createdAt: z.iso.datetime(),
   }),
 };

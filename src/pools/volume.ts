@@ -50,8 +50,13 @@ export interface Volume {
   parameters: VolumeParameters;
   /** What CreateVolume was asked for, so that a retry can be told from a different request. */
   capabilities: VolumeCapability[];
+  /** What its first content was taken from; undefined for a volume that began empty. The source may be gone since. */
+  contentSource?: ContentSource | undefined;
   createdAt: string;
 }
+
+/** What a volume was made from. */
+export type ContentSource = { kind: "snapshot"; snapshotId: string } | { kind: "volume"; volumeId: string };
 
 /** Smallest size that mkfs.xfs accepts. */
 export const xfsSizeBytesMin = 300n * 1024n * 1024n;
