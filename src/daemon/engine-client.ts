@@ -7,8 +7,11 @@ import {
   type BlockDeviceSpec,
   type BlockDeviceStats,
   type BlockDevices,
+  type ImageCopy,
+  type ImageCopySpec,
 } from "../engine/block-devices.js";
 import { EngineService } from "../gen/engine/v1/engine.js";
+import { fromCopyMessage, toCopySpecMessage } from "./copy-messages.js";
 import { EngineConnection, type EngineConnectionOptions } from "./engine-connection.js";
 import { EventSubscription } from "./event-subscription.js";
 import { toLimitsMessage } from "./limit-messages.js";
@@ -33,12 +36,9 @@ export class EngineClient implements BlockDevices {
   }
 
   async find(volumeId: string): Promise<BlockDevice | undefined> {
-    try {
-      return fromDeviceMessage((await this.connection.call(EngineService.get, { volumeId })).device);
-    } catch (error) {
-      if (error instanceof BlockDeviceError && error.code === "not_found") return undefined;
-      throw error;
-    }
+    return await undefinedWhenMissing(async () =>
+      fromDeviceMessage((await this.connection.call(EngineService.get, { volumeId })).device),
+    );
   }
 
   async list(): Promise<BlockDevice[]> {
@@ -59,6 +59,20 @@ export class EngineClient implements BlockDevices {
 
   async thaw(volumeIds: readonly string[]): Promise<void> {
     await this.connection.call(EngineService.thaw, { volumeIds: [...volumeIds] });
+  }
+
+  async startCopies(specs: readonly ImageCopySpec[], { deadlineMs }: { deadlineMs: number }): Promise<void> {
+    await this.connection.call(EngineService.startCopies, { copies: specs.map(toCopySpecMessage), deadlineMs });
+  }
+
+  async findCopy(copyId: string): Promise<ImageCopy | undefined> {
+    return await undefinedWhenMissing(async () =>
+      fromCopyMessage((await this.connection.call(EngineService.getCopy, { copyId })).copy),
+    );
+  }
+
+  async endCopy(copyId: string): Promise<void> {
+    await this.connection.call(EngineService.endCopy, { copyId });
   }
 
   async stats(volumeId: string): Promise<BlockDeviceStats> {
@@ -92,5 +106,14 @@ export class EngineClient implements BlockDevices {
   async close(): Promise<void> {
     for (const subscription of this.subscriptions) subscription.end();
     this.connection.close();
+  }
+}
+
+async function undefinedWhenMissing<T>(ask: () => Promise<T>): Promise<T | undefined> {
+  try {
+    return await ask();
+  } catch (error) {
+    if (error instanceof BlockDeviceError && error.code === "not_found") return undefined;
+    throw error;
   }
 }

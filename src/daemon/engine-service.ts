@@ -1,6 +1,7 @@
 import { BlockDeviceError, type BlockDevices } from "../engine/block-devices.js";
 import type { EngineServer } from "../gen/engine/v1/engine.js";
 import type { Handlers } from "../rpc/handler.js";
+import { checkCopyId, checkCopySpecs, toCopyMessage } from "./copy-messages.js";
 import { fromLimitsMessage } from "./limit-messages.js";
 import { toAdoptionMessage, toDeviceMessage } from "./messages.js";
 import { checkRange, checkSize, checkSpec, checkVolumeId, checkVolumeIds } from "./request-checks.js";
@@ -40,6 +41,20 @@ export function createEngineService(devices: BlockDevices): Handlers<EngineServe
     },
     thaw: async ({ volumeIds }) => {
       await devices.thaw(checkVolumeIds(volumeIds));
+      return {};
+    },
+    startCopies: async ({ copies, deadlineMs }) => {
+      const specs = checkCopySpecs(copies);
+      await devices.startCopies(specs, { deadlineMs: checkRange("deadline_ms", deadlineMs, 1, longestFreezeMs) });
+      return {};
+    },
+    getCopy: async ({ copyId }) => {
+      const copy = await devices.findCopy(checkCopyId(copyId));
+      if (copy === undefined) throw new BlockDeviceError("not_found", `there is no copy ${copyId}`);
+      return { copy: toCopyMessage(copy) };
+    },
+    endCopy: async ({ copyId }) => {
+      await devices.endCopy(checkCopyId(copyId));
       return {};
     },
     adopt: async () => ({ entries: (await devices.adopt()).entries.map(toAdoptionMessage) }),

@@ -47,7 +47,7 @@ export class EngineStreams {
 
   readonly events = (call: EventsCall): void => {
     void this.guarded(call, async () => {
-      const wanted = new Set(call.request.volumeIds.map(checkVolumeId));
+      const wanted = new Set(call.request.volumeIds.map((volumeId) => checkVolumeId(volumeId)));
       const outbox = new Outbox(call);
       const unsubscribe = this.devices.onEvent((event: BlockDeviceEvent) => {
         if (wanted.size === 0 || wanted.has(event.volumeId)) outbox.send(toEventMessage(event));

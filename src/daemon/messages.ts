@@ -1,10 +1,11 @@
-import type { AdoptionEntry, BlockDevice, BlockDeviceSpec } from "../engine/block-devices.js";
+import type { AdoptionEntry, BlockDevice, BlockDeviceImage, BlockDeviceSpec } from "../engine/block-devices.js";
 import {
   AdoptionEntry_Action,
   type AdoptionEntry as AdoptionMessage,
   type AttachRequest,
   type Device,
   Device_State,
+  type Image,
   Image_Kind,
 } from "../gen/engine/v1/engine.js";
 
@@ -25,7 +26,11 @@ const kinds = { file: Image_Kind.KIND_FILE, memory: Image_Kind.KIND_MEMORY };
 
 export function toAttachRequest(spec: BlockDeviceSpec): AttachRequest {
   const { image, queueCount, queueDepth, ...same } = spec;
-  return { ...same, image: { kind: kinds[image.kind], path: image.path }, queueCount, queueDepth };
+  return { ...same, image: toImageMessage(image), queueCount, queueDepth };
+}
+
+export function toImageMessage({ kind, path }: BlockDeviceImage): Image {
+  return { kind: kinds[kind], path };
 }
 
 export function toDeviceMessage({ state, ...same }: BlockDevice): Device {
@@ -47,7 +52,7 @@ export function fromAdoptionMessage({ action, deviceId, ...same }: AdoptionMessa
 }
 
 /** The name that a table gives to a number from the wire. */
-function nameOf<Name extends string>(table: Record<Name, number>, value: number): Name {
+export function nameOf<Name extends string>(table: Record<Name, number>, value: number): Name {
   const found = (Object.keys(table) as Name[]).find((name) => table[name] === value);
   if (found !== undefined) return found;
   throw new Error(`the engine's answer has ${value} where this version knows ${Object.values(table).join(", ")}`);

@@ -26,9 +26,9 @@ export function checkSpec(request: AttachRequest): BlockDeviceSpec {
 }
 
 /** An id that may become the name of a file. */
-export function checkVolumeId(volumeId: string): string {
+export function checkVolumeId(volumeId: string, name = "volume_id"): string {
   if (/^[a-z0-9-]{1,128}$/.test(volumeId)) return volumeId;
-  throw invalid("volume_id", JSON.stringify(volumeId.slice(0, 200)), "1 to 128 of a-z, 0-9 and -");
+  throw invalid(name, JSON.stringify(volumeId.slice(0, 200)), "1 to 128 of a-z, 0-9 and -");
 }
 
 /** Ids that name a group of devices: at least one, each once. */
@@ -36,7 +36,7 @@ export function checkVolumeIds(volumeIds: readonly string[]): string[] {
   if (volumeIds.length === 0 || volumeIds.length > volumeCountMax) {
     throw invalid("volume_ids", `a list of ${volumeIds.length}`, `1 to ${volumeCountMax} ids`);
   }
-  const checked = volumeIds.map(checkVolumeId);
+  const checked = volumeIds.map((volumeId) => checkVolumeId(volumeId));
   const repeated = checked.find((volumeId, position) => checked.indexOf(volumeId) !== position);
   if (repeated === undefined) return checked;
   throw invalid("volume_ids", `a list with ${repeated} twice`, "each id once");
@@ -59,21 +59,24 @@ function checkBlock(sizeBytes: number): number {
   throw invalid("logical_block_size_bytes", String(sizeBytes), "512 or 4096");
 }
 
-function checkImage(image: Image | undefined): BlockDeviceImage {
+/** Where an image lies, and in what way. */
+export function checkImage(image: Image | undefined): BlockDeviceImage {
   const path = checkPath(image?.path ?? "");
   if (image?.kind === Image_Kind.KIND_FILE) return { kind: "file", path };
   if (image?.kind === Image_Kind.KIND_MEMORY) return { kind: "memory", path };
   throw invalid("image.kind", String(image?.kind), "KIND_FILE or KIND_MEMORY");
 }
 
-function checkPath(path: string): string {
+/** A path that says without doubt which file it names. */
+export function checkPath(path: string, name = "image.path"): string {
   const sizeBytes = Buffer.byteLength(path);
-  if (sizeBytes > pathBytesMax) throw invalid("image.path", `of ${sizeBytes} bytes`, `at most ${pathBytesMax}`);
+  if (sizeBytes > pathBytesMax) throw invalid(name, `of ${sizeBytes} bytes`, `at most ${pathBytesMax}`);
   const isPlain = path.startsWith("/") && !path.endsWith("/") && normalize(path) === path && !path.includes("\0");
   if (isPlain) return path;
-  throw invalid("image.path", JSON.stringify(path), "an absolute, normalised path of a file");
+  throw invalid(name, JSON.stringify(path), "an absolute, normalised path of a file");
 }
 
-function invalid(name: string, given: string, expected: string): BlockDeviceError {
+/** The error of a field that cannot be right. */
+export function invalid(name: string, given: string, expected: string): BlockDeviceError {
   return new BlockDeviceError("invalid", `${name} is ${given}; expected ${expected}`);
 }

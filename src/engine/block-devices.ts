@@ -36,6 +36,18 @@ export interface BlockDevices {
    * more: what was done in the meantime may not hold together.
    */
   thaw(volumeIds: readonly string[]): Promise<void>;
+  /**
+   * Fixes one instant for all these images, and begins to copy what they hold at it. Resolves when the instant is fixed:
+   * I/O of their devices stood still for that moment, and goes on. A write that comes before its piece is copied waits for
+   * just that piece. The copies go on by themselves, over a restart, a crash or a hand-over of the engine, and whether the
+   * volume gets or loses a device meanwhile; `deadlineMs` is the longest that I/O may stand still. On failure there is
+   * none of the copies. Repeating the call is a success.
+   */
+  startCopies(specs: readonly ImageCopySpec[], options: { deadlineMs: number }): Promise<void>;
+  /** How far a copy is, or undefined when there is none of this id. */
+  findCopy(copyId: string): Promise<ImageCopy | undefined>;
+  /** Forgets a copy, and cancels it when it is under way; the target file stays. An unknown one is a success. */
+  endCopy(copyId: string): Promise<void>;
   /** The counters of a device since this engine began to serve it. */
   stats(volumeId: string): Promise<BlockDeviceStats>;
   /** Tells the listener what happens to devices from now on. Returns the function that ends that. */
@@ -80,6 +92,31 @@ export interface BlockDevice {
   readOnly: boolean;
   /** `live` serves I/O; `quiesced` holds I/O until a server recovers it; `dead` can only be removed. */
   state: "live" | "quiesced" | "dead";
+}
+
+/** One image to copy as it is at one instant. */
+export interface ImageCopySpec {
+  /** Chosen by the caller, formed like a volume id. */
+  copyId: string;
+  /** Whose image it is: with a device or without. */
+  volumeId: string;
+  source: BlockDeviceImage;
+  /** How much of the source is copied, from its begin. A device that grows later changes nothing about it. */
+  sizeBytes: bigint;
+  /** An empty sparse file of that size, made by the caller. Holes of the source stay holes. */
+  targetPath: string;
+}
+
+/** A copy that was begun and not ended by its caller. */
+export interface ImageCopy {
+  copyId: string;
+  volumeId: string;
+  /** `done`: the target has everything, durably. `failed`: it is worthless, and the volume goes on without the copy. */
+  state: "copying" | "done" | "failed";
+  copiedBytes: bigint;
+  totalBytes: bigint;
+  /** Why it failed. */
+  reason?: string;
 }
 
 /** Counters of one device since its present server began to serve it. */

@@ -12,6 +12,8 @@ import {
   type BlockDeviceSpec,
   type BlockDeviceStats,
   type BlockDevices,
+  type ImageCopy,
+  type ImageCopySpec,
 } from "./block-devices.js";
 import { type BlockNodes, machineBlockNodes } from "./block-nodes.js";
 import { DeviceMaker, type ServedDevice } from "./device-maker.js";
@@ -24,6 +26,7 @@ import { type JournalEntry, matchesSpec } from "./journal-entry.js";
 import { type KernelView, type Match, matchDevice, readKernelView, readViewOfOne } from "./kernel-view.js";
 import { KeyedMutex } from "./keyed-mutex.js";
 import type { EngineLogger } from "./logger.js";
+import { PlainCopies } from "./plain-copies.js";
 import { logOutcome } from "./reconciliation-log.js";
 import { type PlanRow, planReconciliation } from "./reconciliation-plan.js";
 import { ServedDevices } from "./served-devices.js";
@@ -56,6 +59,7 @@ export class UblkBlockDevices implements BlockDevices {
   private readonly maker: DeviceMaker;
   private readonly tuning: DeviceTuning;
   private readonly guard: UsageGuard;
+  private readonly copies = new PlainCopies();
   private closedBecause: string | undefined;
 
   constructor(private readonly parts: UblkBlockDevicesParts) {
@@ -131,6 +135,25 @@ export class UblkBlockDevices implements BlockDevices {
 
   async thaw(volumeIds: readonly string[]): Promise<void> {
     await this.exclusivelyAll(volumeIds, (group) => this.tuning.thaw(group));
+  }
+
+  async startCopies(specs: readonly ImageCopySpec[]): Promise<void> {
+    for (const { volumeId } of specs) {
+      if ((await this.find(volumeId)) === undefined) continue;
+      throw new BlockDeviceError(
+        "unsupported",
+        `volume ${volumeId} has a device: detach it before its image is copied`,
+      );
+    }
+    this.copies.start(specs);
+  }
+
+  async findCopy(copyId: string): Promise<ImageCopy | undefined> {
+    return this.copies.find(copyId);
+  }
+
+  async endCopy(copyId: string): Promise<void> {
+    this.copies.end(copyId);
   }
 
   async stats(volumeId: string): Promise<BlockDeviceStats> {

@@ -1,3 +1,4 @@
+import { readFile, truncate, writeFile } from "node:fs/promises";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import type {
   BlockDevice,
@@ -234,6 +235,25 @@ export function describeBlockDevices(name: string, createHarness: () => Promise<
       expect(await devices.stats("one")).toMatchObject({ frozen: false });
     });
 
+    test("a copy of an image without a device ends with its bytes, and is known until it is ended", async () => {
+      const { spec, bytes } = await createCopy(harness, "one");
+      await devices.startCopies([spec], { deadlineMs: 1_000 });
+      await devices.startCopies([spec], { deadlineMs: 1_000 });
+      await waitUntil(async () => (await devices.findCopy(spec.copyId))?.state === "done");
+      expect(await devices.findCopy(spec.copyId)).toEqual({
+        copyId: spec.copyId,
+        volumeId: "one",
+        state: "done",
+        copiedBytes: spec.sizeBytes,
+        totalBytes: spec.sizeBytes,
+      });
+      expect((await readFile(spec.targetPath)).equals(bytes)).toBe(true);
+      await devices.endCopy(spec.copyId);
+      await devices.endCopy(spec.copyId);
+      expect(await devices.findCopy(spec.copyId)).toBeUndefined();
+      expect((await readFile(spec.targetPath)).equals(bytes)).toBe(true);
+    });
+
     test("listeners hear of devices until they stop listening", async () => {
       const events: BlockDeviceEvent[] = [];
       const heard = (kind: string, volumeId: string) => () =>
@@ -241,7 +261,7 @@ export function describeBlockDevices(name: string, createHarness: () => Promise<
       const unsubscribe = devices.onEvent((event) => void events.push(event));
       await harness.waitUntilListening(devices);
       const { deviceId, sizeBytes } = await devices.attach(await harness.createVolume("one"));
-      await waitUntil(heard("attached", "one"));
+      await waitUntil(async () => heard("attached", "one")());
       expect(events).toEqual([{ kind: "attached", volumeId: "one", deviceId, sizeBytes }]);
       unsubscribe();
       await devices.attach(await harness.createVolume("two"));
@@ -262,7 +282,19 @@ export function describeBlockDevices(name: string, createHarness: () => Promise<
   });
 }
 
-async function waitUntil(condition: () => boolean): Promise<void> {
-  if (await waitFor(async () => condition(), { timeoutMs: 10_000 })) return;
+/** A copy of a volume's image, which has other bytes in every block than in the next. */
+async function createCopy(harness: BlockDevicesHarness, volumeId: string) {
+  const { image: source, sizeBytes } = await harness.createVolume(volumeId);
+  const bytes = Buffer.alloc(Number(sizeBytes));
+  for (let offset = 0; offset < bytes.length / 2; offset += 512) bytes.writeUInt32LE(offset + 1, offset);
+  await writeFile(source.path, bytes);
+  const targetPath = `${source.path}-copy`;
+  await writeFile(targetPath, "");
+  await truncate(targetPath, Number(sizeBytes));
+  return { bytes, spec: { copyId: `copy-of-${volumeId}`, volumeId, source, sizeBytes, targetPath } };
+}
+
+async function waitUntil(condition: () => Promise<boolean>): Promise<void> {
+  if (await waitFor(condition, { timeoutMs: 10_000 })) return;
   throw new Error("the condition did not come true within 10 s");
 }

@@ -1,4 +1,4 @@
-import { mkdir, rm, writeFile } from "node:fs/promises";
+import { constants, copyFile, mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import {
   type AdoptionReport,
@@ -9,6 +9,8 @@ import {
   type BlockDeviceSpec,
   type BlockDeviceStats,
   type BlockDevices,
+  type ImageCopy,
+  type ImageCopySpec,
 } from "../block-devices.js";
 import { EventHub } from "../event-hub.js";
 
@@ -27,6 +29,9 @@ export class FakeBlockDevices implements BlockDevices {
   /** What `setLimits` said last, by volume. */
   readonly limits = new Map<string, BlockDeviceLimits>();
   readonly events = new EventHub();
+  /** When set, copies stay under way, with nothing copied, until `settleCopy`. */
+  holdCopies = false;
+  private readonly copies = new Map<string, { spec: ImageCopySpec; copy: ImageCopy }>();
   private readonly devices = new Map<string, BlockDevice>();
 
   constructor(private readonly directory: string) {}
@@ -84,6 +89,30 @@ export class FakeBlockDevices implements BlockDevices {
     for (const volumeId of volumeIds) this.enter("thaw", this.require(volumeId).volumeId);
   }
 
+  /** The bytes of the sources are copied before it resolves; whether the copies are done is another matter. */
+  async startCopies(specs: readonly ImageCopySpec[]): Promise<void> {
+    for (const { volumeId } of specs) this.enter("startCopy", volumeId);
+    for (const spec of specs) await this.startCopy(spec);
+  }
+
+  async findCopy(copyId: string): Promise<ImageCopy | undefined> {
+    return this.copies.get(copyId)?.copy;
+  }
+
+  async endCopy(copyId: string): Promise<void> {
+    this.enter("endCopy", copyId);
+    this.copies.delete(copyId);
+  }
+
+  /** Ends a copy that `holdCopies` has kept under way: well, or with a reason. */
+  settleCopy(copyId: string, reason?: string): void {
+    const held = this.copies.get(copyId);
+    if (held === undefined) throw new Error(`the test settles copy ${copyId}, which was not begun`);
+    const { copy } = held;
+    if (reason !== undefined) held.copy = { ...copy, state: "failed", reason };
+    else held.copy = { ...copy, state: "done", copiedBytes: copy.totalBytes };
+  }
+
   async stats(volumeId: string): Promise<BlockDeviceStats> {
     throw new Error(`the test reads counters of ${volumeId}, which fake devices do not have`);
   }
@@ -105,6 +134,18 @@ export class FakeBlockDevices implements BlockDevices {
     const device = this.devices.get(volumeId);
     if (device === undefined) throw new Error(`the test names volume ${volumeId}, which has no device`);
     this.devices.set(volumeId, { ...device, state });
+  }
+
+  private async startCopy(spec: ImageCopySpec): Promise<void> {
+    const { copyId, volumeId, source, targetPath, sizeBytes: totalBytes } = spec;
+    const known = this.copies.get(copyId)?.spec;
+    if (known !== undefined && known.targetPath !== targetPath) {
+      throw new BlockDeviceError("spec_mismatch", `copy ${copyId} goes to ${known.targetPath}`);
+    }
+    if (known !== undefined) return;
+    await copyFile(source.path, targetPath, constants.COPYFILE_FICLONE);
+    this.copies.set(copyId, { spec, copy: { copyId, volumeId, state: "copying", copiedBytes: 0n, totalBytes } });
+    if (!this.holdCopies) this.settleCopy(copyId);
   }
 
   private require(volumeId: string): BlockDevice {

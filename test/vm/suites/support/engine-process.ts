@@ -10,6 +10,8 @@ import type {
   BlockDeviceSpec,
   BlockDeviceStats,
   BlockDevices,
+  ImageCopy,
+  ImageCopySpec,
 } from "../../../../src/engine/block-devices.js";
 import { EventHub } from "../../../../src/engine/event-hub.js";
 import { repositoryPath } from "./repository.js";
@@ -47,6 +49,10 @@ export class EngineProcess implements BlockDevices {
   freeze = (volumeIds: readonly string[], options: { deadlineMs: number }) =>
     this.call<void>("freeze", volumeIds, options);
   thaw = (volumeIds: readonly string[]) => this.call<void>("thaw", volumeIds);
+  startCopies = (specs: readonly ImageCopySpec[], options: { deadlineMs: number }) =>
+    this.call<void>("startCopies", specs, options);
+  findCopy = (copyId: string) => this.call<ImageCopy | undefined>("findCopy", copyId);
+  endCopy = (copyId: string) => this.call<void>("endCopy", copyId);
   stats = (volumeId: string) => this.call<BlockDeviceStats>("stats", volumeId);
   adopt = () => this.call<AdoptionReport>("adopt");
   close = () => this.call<void>("close");
