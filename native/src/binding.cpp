@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "binding_environment.hpp"
+#include "binding_files.hpp"
 #include "binding_reply.hpp"
 #include "convert.hpp"
 #include "fail_point.hpp"
@@ -238,6 +239,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   exports.Set("dieAt", Napi::Function::New(env, set_fail_point));
   exports.Set("setFaultRules", Napi::Function::New(env, set_fault_rules));
   exports.Set("readStats", Napi::Function::New(env, read_stats));
+  export_files(env, exports);
   return exports;
 }
 

@@ -55,24 +55,23 @@ std::string Scratch::file(const std::string& name, uint64_t size_bytes) const {
   return path(name);
 }
 
-LargeSectorDisk::LargeSectorDisk() : mount_point_(scratch_.path("mount")) {
-  const std::string image = scratch_.file("disk", 32 << 20);
+MountedDisk::MountedDisk(uint64_t size_bytes, uint32_t sector_bytes, const std::string& mkfs)
+    : mount_point_(scratch_.path("mount")) {
+  const std::string image = scratch_.file("disk", size_bytes);
   std::filesystem::create_directory(mount_point_);
   // Detached at once: the loop device then lives as long as the mount.
-  run("loop=$(losetup --find --show --sector-size 4096 " + image +
-      ") && mkfs.ext4 -q -F $loop && mount $loop " + mount_point_ +
-      "; status=$?; losetup --detach $loop; exit $status");
+  run("loop=$(losetup --find --show --sector-size " + std::to_string(sector_bytes) + " " + image + ") && " +
+      mkfs + " $loop && mount $loop " + mount_point_ + "; status=$?; losetup --detach $loop; exit $status");
 }
 
-LargeSectorDisk::~LargeSectorDisk() {
+MountedDisk::~MountedDisk() {
   ::umount(mount_point_.c_str());
 }
 
-std::string LargeSectorDisk::file(const std::string& name, uint64_t size_bytes) const {
-  const std::string path = mount_point_ + "/" + name;
-  const ublk::UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-  require(fd.valid() && ::ftruncate(fd.get(), static_cast<off_t>(size_bytes)) == 0, "make " + path);
-  return path;
+std::string MountedDisk::file(const std::string& name, uint64_t size_bytes) const {
+  const ublk::UniqueFd fd(::open(path(name).c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  require(fd.valid() && ::ftruncate(fd.get(), static_cast<off_t>(size_bytes)) == 0, "make " + path(name));
+  return path(name);
 }
 
 LoopDisk::LoopDisk(uint64_t size_bytes, uint32_t sector_bytes) {

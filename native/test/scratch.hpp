@@ -28,19 +28,30 @@ class Scratch {
   bool mounted_ = false;
 };
 
-// An ext4 whose disk has 4096-byte sectors, so that direct I/O in smaller units is refused.
-class LargeSectorDisk {
+// A file system of its own, made by `mkfs` on a disk with sectors of this size.
+class MountedDisk {
  public:
-  LargeSectorDisk();
-  LargeSectorDisk(const LargeSectorDisk&) = delete;
-  LargeSectorDisk& operator=(const LargeSectorDisk&) = delete;
-  ~LargeSectorDisk();
+  MountedDisk(uint64_t size_bytes, uint32_t sector_bytes, const std::string& mkfs);
+  MountedDisk(const MountedDisk&) = delete;
+  MountedDisk& operator=(const MountedDisk&) = delete;
+  ~MountedDisk();
 
+  std::string path(const std::string& name) const { return mount_point_ + "/" + name; }
   std::string file(const std::string& name, uint64_t size_bytes) const;
 
  private:
   Scratch scratch_;
   std::string mount_point_;
+};
+
+// An ext4 whose disk has 4096-byte sectors, so that direct I/O in smaller units is refused.
+struct LargeSectorDisk : MountedDisk {
+  LargeSectorDisk() : MountedDisk(32 << 20, 4096, "mkfs.ext4 -q -F") {}
+};
+
+// An xfs, where files can share blocks.
+struct ReflinkDisk : MountedDisk {
+  ReflinkDisk() : MountedDisk(320 << 20, 512, "mkfs.xfs -q -f -m reflink=1") {}
 };
 
 // A block device over a file of its own.

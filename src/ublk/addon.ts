@@ -44,6 +44,24 @@ export interface Addon {
   dieAt(point: string): boolean;
 }
 
+/**
+ * What works on whole files and needs no ublk driver. Ranges are bytes; an answer with `nextBytes` is one page of a list
+ * that goes on there. Rejections are {@link NativeFailure}s, EOPNOTSUPP where the file system lacks the ability.
+ */
+export interface FileAddon {
+  /** Makes `target`, which must not exist, share the blocks of `source` (FICLONE). */
+  cloneFile(source: string, target: string): Promise<void>;
+  /** Four numbers for each extent: place in the file, place on the disk, length, FIEMAP_EXTENT_* bits. */
+  readExtents(path: string, offsetBytes: bigint, lengthBytes: bigint): Promise<NativePage>;
+  /** Two numbers for each range of data: offset and length (SEEK_DATA, SEEK_HOLE). */
+  readDataRanges(path: string, offsetBytes: bigint, lengthBytes: bigint): Promise<NativePage>;
+}
+
+export interface NativePage {
+  entries: BigUint64Array;
+  nextBytes: bigint | undefined;
+}
+
 export type NativeClose = "remove" | "remove-unused" | "release";
 
 /** Opaque: the native device behind it lives until `closeDevice` or the end of the environment. */
@@ -255,7 +273,7 @@ export type NativeStep =
   | (string & {});
 
 /** Loads the addon built by node-gyp. The one place that knows where the binary lies. */
-export function loadAddon(): Addon {
+export function loadAddon(): Addon & FileAddon {
   const require = createRequire(import.meta.url);
-  return require("../../native/build/Release/ublk.node") as Addon;
+  return require("../../native/build/Release/ublk.node") as Addon & FileAddon;
 }
