@@ -11,7 +11,7 @@ import {
 import { createIdentityService } from "./identity/identity-service.js";
 import type { Logger } from "./log.js";
 import { type DeviceMapping, noMapping } from "./node/device-mapping.js";
-import type { Filesystems } from "./node/filesystems.js";
+import type { Filesystems } from "./node/filesystems/filesystems.js";
 import type { Mounter } from "./node/mounter.js";
 import { createNodeService } from "./node/node-service.js";
 import { VolumeDevices } from "./node/volume-devices.js";

@@ -3,7 +3,7 @@ import { EngineClient } from "../daemon/engine-client.js";
 import { createUblkBlockDevices } from "../engine/create-ublk-block-devices.js";
 import { reportKernel } from "../engine/report-kernel.js";
 import { createLogger } from "../log.js";
-import { LinuxFilesystems } from "../node/filesystems.js";
+import { LinuxFilesystems } from "../node/filesystems/filesystems.js";
 import { LinuxMounter } from "../node/mounter.js";
 import { TmpfsFilesystems } from "../pools/memory-filesystem.js";
 import { createCommandRunner } from "../system/command.js";

@@ -6,7 +6,7 @@ import { createDriver } from "../driver.js";
 import type { BlockDevices } from "../engine/block-devices.js";
 import { DriverError, toMessage } from "../errors.js";
 import type { Logger } from "../log.js";
-import type { Filesystems } from "../node/filesystems.js";
+import type { Filesystems } from "../node/filesystems/filesystems.js";
 import type { Mounter } from "../node/mounter.js";
 import { readVolumeCountMax } from "../node/volume-limit.js";
 import type { MemoryFilesystems } from "../pools/memory-filesystem.js";

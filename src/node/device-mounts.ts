@@ -1,6 +1,6 @@
 import { basename } from "node:path";
 import type { BlockDevice } from "../engine/block-devices.js";
-import { DriverError, toMessage } from "../errors.js";
+import { DriverError } from "../errors.js";
 import type { MountEntry } from "../system/mountinfo.js";
 import type { Mounter } from "./mounter.js";
 import { findMount } from "./target-path.js";
@@ -18,41 +18,52 @@ export async function numberDevice(device: BlockDevice, mounter: Mounter): Promi
   throw new DriverError("internal", message);
 }
 
-/** Every mount through which a device can be reached: of its file system, or of its device node. */
-export function findDeviceMounts(mounts: readonly MountEntry[], device: NumberedDevice): MountEntry[] {
-  return mounts.filter((entry) => {
-    if (entry.mountPoint === device.path) return false;
-    return entry.deviceNumber === device.number || isNodeOf(entry, device);
-  });
-}
+/**
+ * The mount table at one moment, and which of its mounts lead to one device. The kernel shows the number of the device for
+ * every file system but btrfs, which has an anonymous one: there its name counts, and that it is in use.
+ */
+export class DeviceMounts {
+  private constructor(
+    readonly entries: readonly MountEntry[],
+    private readonly device: NumberedDevice,
+    private readonly btrfsNumber: string | undefined,
+  ) {}
 
-/** Takes away every mount at a path. A mount which is not of a ublk device was not made here, and stays. */
-export async function unmountAll(path: string, mounter: Mounter): Promise<void> {
-  for (let entry = await findTop(path, mounter); entry !== undefined; entry = await findTop(path, mounter)) {
-    if (!isUblkMount(entry)) {
-      const message = `${path} has a mount of ${entry.source} which is not one of this driver's: unmount it yourself`;
-      throw new DriverError("refused", message);
-    }
-    await unmountTop(path, mounter);
+  static async read(device: NumberedDevice, mounter: Mounter): Promise<DeviceMounts> {
+    const entries = await mounter.list();
+    return new DeviceMounts(entries, device, await findBtrfsNumber(entries, device, mounter));
+  }
+
+  /** The mount one sees at a path: the last one made there. */
+  at(path: string): MountEntry | undefined {
+    return findMount(this.entries, path);
+  }
+
+  /** Whether a mount shows the file system of the device. */
+  shows({ deviceNumber }: MountEntry): boolean {
+    return deviceNumber === this.device.number || deviceNumber === this.btrfsNumber;
+  }
+
+  /** Every mount through which the device can be reached: of its file system, or of its device node. */
+  get own(): MountEntry[] {
+    return this.entries.filter((entry) => {
+      if (entry.mountPoint === this.device.path) return false;
+      return this.shows(entry) || entry.root === `/${basename(this.device.path)}`;
+    });
   }
 }
 
-async function findTop(path: string, mounter: Mounter): Promise<MountEntry | undefined> {
-  return findMount(await mounter.list(), path);
-}
-
-async function unmountTop(path: string, mounter: Mounter): Promise<void> {
-  try {
-    await mounter.unmount(path);
-  } catch (cause) {
-    throw new DriverError("refused", `cannot unmount ${path}, is it in use? ${toMessage(cause)}`, { cause });
-  }
-}
-
-function isNodeOf(entry: MountEntry, device: BlockDevice): boolean {
-  return entry.root === `/${basename(device.path)}`;
-}
-
-function isUblkMount({ source, root }: MountEntry): boolean {
-  return /\/ublkb\d+$/.test(source) || /^\/ublkb\d+(\/\/deleted)?$/.test(root);
+// A name is given again after its device is gone, so a mount by this name may be of a dead predecessor.
+async function findBtrfsNumber(
+  entries: readonly MountEntry[],
+  { path, volumeId }: NumberedDevice,
+  mounter: Mounter,
+): Promise<string | undefined> {
+  const named = entries.filter(({ fsType, source }) => fsType === "btrfs" && source === path);
+  const [number, ...others] = new Set(named.map((entry) => entry.deviceNumber));
+  if (number === undefined || !(await mounter.isHeld(path))) return undefined;
+  if (others.length === 0) return number;
+  const places = named.map((entry) => entry.mountPoint).join(", ");
+  const message = `more than one file system claims to be on ${path} of volume ${volumeId} (${places})`;
+  throw new DriverError("refused", `${message}: unmount those whose files cannot be read`);
 }

@@ -3,30 +3,63 @@ import type { FsType, Volume } from "../pools/volume.js";
 import type { NumberedDevice } from "./device-mounts.js";
 import type { NodeDependencies } from "./node-dependencies.js";
 
+export interface PrepareRequest {
+  fsType: FsType;
+  /** An existing directory, for what has to be mounted for a moment where nobody sees it. */
+  scratchPath: string;
+}
+
 /** Makes the device of a volume ready to be mounted. The device must not be mounted anywhere. */
 export class FilesystemPreparer {
   constructor(private readonly dependencies: NodeDependencies) {}
 
-  /** Formats a blank device, and only a blank one, or one whose formatting a crash has cut short. */
-  async prepare(volume: Volume, device: NumberedDevice, fsType: FsType): Promise<void> {
+  /** Repairs the file system, and gives a copied one its own identity; or makes one on a blank device. */
+  async prepare(volume: Volume, device: NumberedDevice, request: PrepareRequest): Promise<void> {
+    if (await this.isToBeFormatted(volume, device, request.fsType)) return await this.format(volume, device, request);
+    const tools = this.dependencies.filesystems.toolsOf(request.fsType);
+    await tools.repair(device.path);
+    await this.renewIdentity(volume, device, request);
+  }
+
+  /** Whether the device is blank, or has become so because a crash has cut formatting short; all else is somebody's data. */
+  private async isToBeFormatted(volume: Volume, device: NumberedDevice, fsType: FsType): Promise<boolean> {
     const { filesystems, pools, logger } = this.dependencies;
-    const mark = pools.poolOf(volume).formatMark(volume.id);
     const content = await filesystems.probe(device.path);
-    if (await mark.isSet()) {
-      logger.warn(
-        { volumeId: volume.id, deviceId: device.deviceId, content },
-        "formatting was cut short, starting over",
-      );
+    if (await pools.poolOf(volume).mark(volume.id, "formatting").isSet()) {
+      const fields = { volumeId: volume.id, deviceId: device.deviceId, content };
+      logger.warn(fields, "formatting was cut short, starting over");
       await filesystems.wipe(device.path);
-    } else if (content === fsType) {
-      return;
-    } else if (content !== undefined) {
-      const message = `${device.path} of volume ${volume.id} holds ${content}, asked for is ${fsType}: not formatted`;
-      throw new DriverError("refused", message);
+      return true;
     }
+    if (content === undefined || content === fsType) return content === undefined;
+    const message = `${device.path} of volume ${volume.id} holds ${content}, asked for is ${fsType}: not formatted`;
+    throw new DriverError("refused", message);
+  }
+
+  private async format(volume: Volume, device: NumberedDevice, { fsType }: PrepareRequest): Promise<void> {
+    const { filesystems, pools, logger } = this.dependencies;
+    const mark = pools.poolOf(volume).mark(volume.id, "formatting");
+    const { provisioning, format = {} } = volume.parameters;
     logger.info({ volumeId: volume.id, deviceId: device.deviceId, fsType }, "formatting a blank device");
     await mark.set();
-    await filesystems.format(device.path, fsType, { discard: volume.parameters.provisioning === "thin" });
+    const request = { discard: provisioning === "thin", options: format };
+    await filesystems.toolsOf(fsType).format(device.path, request);
+    if (volume.contentSource !== undefined) await pools.poolOf(volume).mark(volume.id, "identity-renewed").set();
     await mark.clear();
+  }
+
+  /**
+   * Source and copy can be mounted at the same time only when the copy has a uuid of its own. The mark is set when it has,
+   * and before users see the file system: a crash in between only means one more uuid that nobody has seen.
+   */
+  private async renewIdentity(volume: Volume, device: NumberedDevice, request: PrepareRequest): Promise<void> {
+    const { filesystems, pools, logger } = this.dependencies;
+    if (volume.contentSource === undefined) return;
+    const mark = pools.poolOf(volume).mark(volume.id, "identity-renewed");
+    if (await mark.isSet()) return;
+    const { fsType, scratchPath } = request;
+    logger.info({ volumeId: volume.id, deviceId: device.deviceId, fsType }, "giving the copy a uuid of its own");
+    await filesystems.toolsOf(fsType).renewIdentity(device.path, { scratchPath });
+    await mark.set();
   }
 }

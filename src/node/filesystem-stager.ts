@@ -1,11 +1,14 @@
-import { DriverError } from "../errors.js";
-import type { FsType, MountCapability, Volume } from "../pools/volume.js";
+import { DriverError, toMessage } from "../errors.js";
+import { parseMountFlags } from "../pools/mount-options.js";
+import { defaultFsType, type FsType, type MountCapability, type Volume } from "../pools/volume.js";
 import type { MountEntry } from "../system/mountinfo.js";
-import type { NumberedDevice } from "./device-mounts.js";
+import { DeviceMounts, type NumberedDevice } from "./device-mounts.js";
 import { isReadOnlyUse } from "./device-spec.js";
 import { FilesystemPreparer } from "./filesystem-preparer.js";
+import { findFault } from "./mount-fault.js";
 import type { NodeDependencies } from "./node-dependencies.js";
-import { createTarget, findMount, resolveTargetPath } from "./target-path.js";
+import { createTarget, resolveTargetPath } from "./target-path.js";
+import { isGone, unmountTop } from "./unmounting.js";
 
 export interface FilesystemStageRequest {
   capability: MountCapability;
@@ -20,42 +23,109 @@ export class FilesystemStager {
     this.preparer = new FilesystemPreparer(dependencies);
   }
 
-  async stage(
-    volume: Volume,
-    device: NumberedDevice,
-    { capability, stagingPath }: FilesystemStageRequest,
-  ): Promise<void> {
-    const { mounter } = this.dependencies;
-    const path = await resolveTargetPath(stagingPath);
-    const fsType = chooseFsType(volume, capability);
-    const expected = { device, fsType, readOnly: isReadOnlyUse(capability) };
-    const staged = findMount(await mounter.list(), path);
-    if (staged !== undefined) return assertStaged(staged, expected);
-    await createTarget(path, "directory");
-    await this.preparer.prepare(volume, device, fsType);
-    const options = [...new Set([...(expected.readOnly ? ["ro"] : []), ...capability.mountFlags])];
-    await mounter.mount({ source: device.path, target: path, fsType, options });
-    const mounted = findMount(await mounter.list(), path);
-    if (mounted === undefined) throw new DriverError("internal", `mounted ${device.path}, but ${path} has no mount`);
-    assertStaged(mounted, expected);
+  async stage(volume: Volume, device: NumberedDevice, request: FilesystemStageRequest): Promise<void> {
+    const place = await resolvePlace(volume, device, request);
+    const mounts = await this.clear(place);
+    const staged = mounts.at(place.path);
+    if (staged !== undefined) return assertStaged(mounts, staged, place);
+    await createTarget(place.path, "directory");
+    // A file system that is mounted elsewhere, for a pod whose staging was taken away, is past preparing.
+    if (mounts.own.length === 0) {
+      await this.preparer.prepare(volume, device, { fsType: place.fsType, scratchPath: place.path });
+    }
+    await this.mount(place);
+    if (!place.readOnly) await this.grow(place);
   }
+
+  /** Takes away what devices that are gone have left at the staging path, and a file system that does not work any more. */
+  private async clear({ device, path }: Place): Promise<DeviceMounts> {
+    const { mounter, logger } = this.dependencies;
+    for (;;) {
+      const mounts = await DeviceMounts.read(device, mounter);
+      const top = mounts.at(path);
+      if (top === undefined) return mounts;
+      const fault = mounts.shows(top) ? await findFault(top, mounter) : await findLoss(top, this.dependencies);
+      if (fault === undefined) return mounts;
+      assertUnused(mounts, top, fault);
+      logger.warn({ volumeId: device.volumeId, path, source: top.source, fault }, "removing a mount, to make it anew");
+      await unmountTop(top, mounter);
+    }
+  }
+
+  private async mount(place: Place): Promise<void> {
+    const { device, path, fsType, options } = place;
+    const { mounter } = this.dependencies;
+    await mounter.mount({ source: device.path, target: path, fsType, options }).catch(async (cause: unknown) => {
+      const message = `cannot mount the ${fsType} file system of ${device.path}: ${toMessage(cause)}`;
+      const report = await this.diagnose(place);
+      throw new DriverError("internal", `${message}. A check that changes nothing says: ${report}`, { cause });
+    });
+    const mounts = await DeviceMounts.read(device, mounter);
+    const mounted = mounts.at(path);
+    if (mounted === undefined) throw new DriverError("internal", `mounted ${device.path}, but ${path} has no mount`);
+    assertStaged(mounts, mounted, place);
+  }
+
+  private async diagnose({ device, fsType }: Place): Promise<string> {
+    const { filesystems, mounter } = this.dependencies;
+    const { own } = await DeviceMounts.read(device, mounter);
+    if (own.length > 0) return `nothing, because it is mounted at ${own[0]?.mountPoint}`;
+    return await filesystems.toolsOf(fsType).diagnose(device.path);
+  }
+
+  // A device may have grown while nobody had it. Data that can be read is worth more than the room that is missing.
+  private async grow({ device, path, fsType }: Place): Promise<void> {
+    const { filesystems, logger } = this.dependencies;
+    const { volumeId, path: devicePath } = device;
+    await filesystems
+      .toolsOf(fsType)
+      .grow({ devicePath, mountPoint: path })
+      .catch((err: unknown) => logger.error({ volumeId, err }, "the file system may be smaller than its volume"));
+  }
+}
+
+interface Place {
+  device: NumberedDevice;
+  path: string;
+  fsType: FsType;
+  readOnly: boolean;
+  options: string[];
+}
+
+async function resolvePlace(
+  volume: Volume,
+  device: NumberedDevice,
+  { capability, stagingPath }: FilesystemStageRequest,
+): Promise<Place> {
+  const fsType = chooseFsType(volume, capability);
+  const readOnly = isReadOnlyUse(capability);
+  const flags = parseMountFlags(capability.mountFlags, fsType);
+  const options = [...new Set([...(readOnly ? ["ro"] : []), ...flags])];
+  return { device, path: await resolveTargetPath(stagingPath), fsType, readOnly, options };
 }
 
 function chooseFsType(volume: Volume, capability: MountCapability): FsType {
   if (capability.fsType !== undefined) return capability.fsType;
   const made = volume.capabilities.find((known) => known.accessType === "mount" && known.fsType !== undefined);
-  return (made?.accessType === "mount" ? made.fsType : undefined) ?? "ext4";
+  return (made?.accessType === "mount" ? made.fsType : undefined) ?? defaultFsType;
 }
 
-interface ExpectedMount {
-  device: NumberedDevice;
-  fsType: FsType;
-  readOnly: boolean;
+async function findLoss(entry: MountEntry, { mounter }: NodeDependencies): Promise<string | undefined> {
+  return (await isGone(entry, mounter)) ? "its device is gone" : undefined;
 }
 
-function assertStaged(entry: MountEntry, { device, fsType, readOnly }: ExpectedMount): void {
+// Pods keep what they have; making the file system anew below them would give the next ones another.
+function assertUnused(mounts: DeviceMounts, entry: MountEntry, fault: string): void {
+  if (!mounts.shows(entry)) return;
+  const other = mounts.own.find(({ mountPoint }) => mountPoint !== entry.mountPoint);
+  if (other === undefined) return;
+  const message = `the file system at ${entry.mountPoint} cannot be used, ${fault}, and ${other.mountPoint} shows it too`;
+  throw new DriverError("refused", `${message}: stop the pods that use it, then it is mounted anew`);
+}
+
+function assertStaged(mounts: DeviceMounts, entry: MountEntry, { device, fsType, readOnly }: Place): void {
   const { mountPoint } = entry;
-  if (entry.deviceNumber !== device.number) {
+  if (!mounts.shows(entry)) {
     const found = `${entry.source} (${entry.deviceNumber})`;
     const message = `${mountPoint} has a mount of ${found}, not of ${device.path} (${device.number}): unmount it`;
     throw new DriverError("refused", message);

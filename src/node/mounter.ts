@@ -1,5 +1,5 @@
-import { stat } from "node:fs/promises";
-import { hasErrno } from "../errors.js";
+import { access, constants, lstat, open, opendir, stat } from "node:fs/promises";
+import { hasErrno, toMessage } from "../errors.js";
 import type { FsType } from "../pools/volume.js";
 import type { RunCommand } from "../system/command.js";
 import { type MountEntry, readMountInfo } from "../system/mountinfo.js";
@@ -11,10 +11,16 @@ export interface Mounter {
   mount(request: MountRequest): Promise<void>;
   /** Shows a directory or a file at a second place, read-only there when asked. */
   bind(request: BindRequest): Promise<void>;
-  /** Takes away the topmost mount at this place. */
-  unmount(target: string): Promise<void>;
+  /** Takes away the topmost mount at this place; a lazy one at once, though somebody may still be using it. */
+  unmount(target: string, options?: { lazy?: boolean }): Promise<void>;
   /** `major:minor` of the block device node at this path, seen through bind mounts; undefined for anything else. */
   findDeviceNumber(path: string): Promise<string | undefined>;
+  /** Whether the kernel has a block device of this number. */
+  hasDevice(number: string): Promise<boolean>;
+  /** Whether somebody, such as a mounted file system, has this device for himself. */
+  isHeld(devicePath: string): Promise<boolean>;
+  /** Why a mounted directory cannot be looked into, or undefined when it can. */
+  findAccessFault(path: string): Promise<string | undefined>;
   /** Makes a block device refuse writes, or take them again, for everyone. */
   setDeviceReadOnly(devicePath: string, readOnly: boolean): Promise<void>;
 }
@@ -49,8 +55,10 @@ export class LinuxMounter implements Mounter {
     await this.runCommand("mount", ["-o", readOnly ? "bind,ro" : "bind", source, target]);
   }
 
-  async unmount(target: string): Promise<void> {
-    await this.runCommand("umount", [target], { timeoutMs: 120_000 });
+  // Looking at the path itself would fail on a file system that has shut down.
+  async unmount(target: string, { lazy = false }: { lazy?: boolean } = {}): Promise<void> {
+    const args = [...(lazy ? ["--lazy"] : []), "--no-canonicalize", target];
+    await this.runCommand("umount", args, { timeoutMs: 120_000 });
   }
 
   async findDeviceNumber(path: string): Promise<string | undefined> {
@@ -59,6 +67,44 @@ export class LinuxMounter implements Mounter {
       return node.isBlockDevice() ? formatDeviceNumber(node.rdev) : undefined;
     } catch (error) {
       if (hasErrno(error, "ENOENT", "ENOTDIR")) return undefined;
+      throw error;
+    }
+  }
+
+  async hasDevice(number: string): Promise<boolean> {
+    try {
+      await access(`/sys/dev/block/${number}`);
+      return true;
+    } catch (error) {
+      if (hasErrno(error, "ENOENT")) return false;
+      throw error;
+    }
+  }
+
+  // Without O_CREAT, O_EXCL on a block device asks for it exclusively; see open(2).
+  async isHeld(devicePath: string): Promise<boolean> {
+    try {
+      await (await open(devicePath, constants.O_RDONLY | constants.O_EXCL)).close();
+      return false;
+    } catch (error) {
+      if (hasErrno(error, "EBUSY")) return true;
+      if (hasErrno(error, "ENOENT", "ENXIO")) return false;
+      throw error;
+    }
+  }
+
+  async findAccessFault(path: string): Promise<string | undefined> {
+    try {
+      await lstat(path);
+      const directory = await opendir(path);
+      try {
+        await directory.read();
+      } finally {
+        await directory.close();
+      }
+      return undefined;
+    } catch (error) {
+      if (hasErrno(error, "EIO", "ENOTCONN", "ESTALE", "EUCLEAN", "ENXIO")) return toMessage(error);
       throw error;
     }
   }

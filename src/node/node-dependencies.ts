@@ -1,6 +1,6 @@
 import type { Logger } from "../log.js";
 import type { Pools } from "../pools/pools.js";
-import type { Filesystems } from "./filesystems.js";
+import type { Filesystems } from "./filesystems/filesystems.js";
 import type { Mounter } from "./mounter.js";
 import type { VolumeDevices } from "./volume-devices.js";
 

@@ -79,6 +79,6 @@ function toProtoUsage({ bytes, inodes }: VolumeStats): VolumeUsage[] {
   return inodes === undefined ? usages : [...usages, toProtoEntry(inodes, Unit.INODES)];
 }
 
-function toProtoEntry(usage: Usage | { total: bigint }, unit: Unit): VolumeUsage {
-  return { available: 0n, used: 0n, ...usage, unit };
+function toProtoEntry(usage: Usage, unit: Unit): VolumeUsage {
+  return { ...usage, unit };
 }

@@ -11,7 +11,8 @@ export async function resolveTargetPath(path: string): Promise<string> {
   try {
     return join(await realpath(dirname(path)), basename(path));
   } catch (error) {
-    if (hasErrno(error, "ENOENT", "ENOTDIR")) return path;
+    // In a tree that is broken there is nothing to follow, and what is mounted there shall still be found.
+    if (hasErrno(error, "ENOENT", "ENOTDIR", "EIO", "ENOTCONN", "ESTALE")) return path;
     throw error;
   }
 }

@@ -230,7 +230,14 @@ describe("unpublishing", () => {
 
   test("never takes away a mount that is not of a ublk device", async () => {
     await mkdir(targetPath);
-    const foreign = { deviceNumber: "0:40", root: "/", options: ["rw"], fsType: "nfs4", source: "server:/export" };
+    const foreign = {
+      deviceNumber: "0:40",
+      root: "/",
+      options: ["rw"],
+      fsType: "nfs4",
+      source: "server:/export",
+      superOptions: ["rw"],
+    };
     workspace.mounter.entries.push({ ...foreign, mountPoint: targetPath });
     const error = await rejectionOf(publisher.unpublish(targetPath));
     expect(error).toMatchObject({

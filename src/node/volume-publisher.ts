@@ -1,10 +1,12 @@
 import { DriverError } from "../errors.js";
 import type { VolumeCapability } from "../pools/volume.js";
 import type { MountEntry } from "../system/mountinfo.js";
-import { findDeviceMounts, type NumberedDevice, unmountAll } from "./device-mounts.js";
+import { DeviceMounts, type NumberedDevice } from "./device-mounts.js";
 import { isReadOnlyUse } from "./device-spec.js";
+import { findFault } from "./mount-fault.js";
 import type { NodeDependencies } from "./node-dependencies.js";
-import { createTarget, findMount, removeTarget, resolveTargetPath } from "./target-path.js";
+import { createTarget, removeTarget, resolveTargetPath } from "./target-path.js";
+import { isGone, unmountAll, unmountTop } from "./unmounting.js";
 import { assertMadeFor } from "./volume-stager.js";
 
 export interface PublishRequest {
@@ -23,14 +25,14 @@ export class VolumePublisher {
   constructor(private readonly dependencies: NodeDependencies) {}
 
   async publish(request: PublishRequest): Promise<void> {
-    const { pools, mounter, devices } = this.dependencies;
+    const { pools, devices } = this.dependencies;
     assertMadeFor(pools.getVolume(request.volumeId), request.capability);
     const device = await devices.getStaged(request.volumeId);
     const place = await this.resolvePlace(request, device);
-    const mounts = await mounter.list();
-    const existing = findMount(mounts, place.target);
-    if (existing !== undefined) return await this.assertPublished(existing, place);
-    assertStaged(mounts, place);
+    const mounts = await this.clearTarget(place);
+    const existing = mounts.at(place.target);
+    if (existing !== undefined) return await this.assertPublished(mounts, existing, place);
+    await this.assertStaged(mounts, place);
     assertSoleUser(mounts, request, place);
     if (place.kind === "file") await this.setDeviceAccess(mounts, place);
     await this.bind(place);
@@ -63,9 +65,10 @@ export class VolumePublisher {
     const isNew = await createTarget(target, place.kind);
     try {
       await mounter.bind({ source, target, readOnly });
-      const mounted = findMount(await mounter.list(), target);
+      const mounts = await DeviceMounts.read(place.device, mounter);
+      const mounted = mounts.at(target);
       if (mounted === undefined) throw new DriverError("internal", `bound ${source}, but ${target} has no mount`);
-      await this.assertPublished(mounted, place);
+      await this.assertPublished(mounts, mounted, place);
     } catch (error) {
       await this.giveUp(target, isNew);
       throw error;
@@ -83,11 +86,39 @@ export class VolumePublisher {
     }
   }
 
-  private async assertPublished(entry: MountEntry, place: Place): Promise<void> {
+  /** Takes away what a device that is gone has left at the target; pods that still see it get nothing but errors. */
+  private async clearTarget({ device, target }: Place): Promise<DeviceMounts> {
+    const { mounter, logger } = this.dependencies;
+    for (;;) {
+      const mounts = await DeviceMounts.read(device, mounter);
+      const top = mounts.at(target);
+      if (top === undefined || !(await isGone(top, mounter))) return mounts;
+      logger.warn({ volumeId: device.volumeId, target, source: top.source }, "removing the mount of a lost device");
+      await unmountTop(top, mounter);
+    }
+  }
+
+  // Without this check a pod would get an empty directory of the node's own disk after a reboot.
+  private async assertStaged(mounts: DeviceMounts, { device, kind, staging }: Place): Promise<void> {
+    if (kind === "file") return;
+    const entry = mounts.at(staging);
+    if (entry === undefined || !mounts.shows(entry)) {
+      const found = entry === undefined ? "has no mount" : `has a mount of ${entry.source}`;
+      throw new DriverError("refused", `${staging} ${found}, expected is ${device.path}: stage the volume first`);
+    }
+    const fault = await findFault(entry, this.dependencies.mounter);
+    if (fault === undefined) return;
+    throw new DriverError(
+      "refused",
+      `the file system at ${staging} cannot be used, ${fault}: unstage and stage it again`,
+    );
+  }
+
+  private async assertPublished(mounts: DeviceMounts, entry: MountEntry, place: Place): Promise<void> {
     const { device, target, kind, readOnly } = place;
     const isFile = kind === "file";
     const number = isFile ? await this.dependencies.mounter.findDeviceNumber(target) : entry.deviceNumber;
-    if (number !== device.number) {
+    if (isFile ? number !== device.number : !mounts.shows(entry)) {
       const message = `${target} has a mount of ${entry.source} (${number ?? "no device"}), not of ${device.path}`;
       throw new DriverError("conflict", `${message} (${device.number}): unpublish it first`);
     }
@@ -97,8 +128,8 @@ export class VolumePublisher {
   }
 
   // A read-only bind mount does not keep anybody from writing to a device node: the device itself has to refuse.
-  private async setDeviceAccess(mounts: readonly MountEntry[], { device, target, readOnly }: Place): Promise<void> {
-    const other = findDeviceMounts(mounts, device).find((entry) => entry.options.includes("ro") !== readOnly);
+  private async setDeviceAccess(mounts: DeviceMounts, { device, target, readOnly }: Place): Promise<void> {
+    const other = mounts.own.find((entry) => entry.options.includes("ro") !== readOnly);
     if (other !== undefined) {
       const message = `volume ${device.volumeId} is published ${describeAccess(!readOnly)} at ${other.mountPoint}`;
       throw new DriverError(
@@ -119,18 +150,9 @@ interface Place {
   readOnly: boolean;
 }
 
-// Without this check a pod would get an empty directory of the node's own disk after a reboot.
-function assertStaged(mounts: readonly MountEntry[], { device, kind, staging }: Place): void {
-  if (kind === "file") return;
-  const entry = findMount(mounts, staging);
-  if (entry?.deviceNumber === device.number) return;
-  const found = entry === undefined ? "has no mount" : `has a mount of ${entry.source}`;
-  throw new DriverError("refused", `${staging} ${found}, expected is ${device.path}: stage the volume first`);
-}
-
-function assertSoleUser(mounts: readonly MountEntry[], { capability }: PublishRequest, place: Place): void {
+function assertSoleUser(mounts: DeviceMounts, { capability }: PublishRequest, place: Place): void {
   if (capability.accessMode !== "SINGLE_NODE_SINGLE_WRITER") return;
-  const other = findDeviceMounts(mounts, place.device).find((entry) => entry.mountPoint !== place.staging);
+  const other = mounts.own.find((entry) => entry.mountPoint !== place.staging);
   if (other === undefined) return;
   const message = `volume ${place.device.volumeId} is published at ${other.mountPoint}`;
   throw new DriverError("refused", `${message}, and its access mode SINGLE_NODE_SINGLE_WRITER allows one place only`);

@@ -1,6 +1,7 @@
 import { writeFile } from "node:fs/promises";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { BlockDeviceError } from "../engine/block-devices.js";
+import { DriverError } from "../errors.js";
 import type { MountCapability, Volume, VolumeCapability } from "../pools/volume.js";
 import type { MountEntry } from "../system/mountinfo.js";
 import { blockCapability, mebibyte, mountCapability, rejectionOf, Workspace } from "../testing/workspace.js";
@@ -38,13 +39,14 @@ const foreignMount = (mountPoint: string): MountEntry => ({
   options: ["rw"],
   fsType: "ext4",
   source: "/dev/sda1",
+  superOptions: ["rw"],
 });
 
 describe("staging a file system", () => {
   test("formats the blank device without discard when thick, and mounts it with the flags", async () => {
     await stage(await create(), { ...mountCapability, mountFlags: ["noatime"] } as MountCapability);
     const path = workspace.path("devices", "ublkb0");
-    expect(workspace.filesystems.formats).toEqual([{ devicePath: path, fsType: "ext4", discard: false }]);
+    expect(workspace.filesystems.formats).toEqual([{ devicePath: path, fsType: "ext4", discard: false, options: {} }]);
     expect(workspace.mounter.entries).toMatchObject([
       { mountPoint: stagingPath, source: path, options: ["rw", "noatime"], fsType: "ext4" },
     ]);
@@ -76,17 +78,13 @@ describe("staging a file system", () => {
   test("starts over where a crash has cut mkfs short, and only there", async () => {
     const volume = await create();
     const path = workspace.path("devices", "ublkb0");
-    const format = workspace.filesystems.format.bind(workspace.filesystems);
-    workspace.filesystems.format = async (...call) => {
-      await format(...call);
-      throw new Error("killed");
-    };
+    workspace.filesystems.failures.set("format", new Error("killed"));
     await expect(stage(volume)).rejects.toThrow("killed");
     workspace.filesystems.contents.set(path, "xfs");
-    workspace.filesystems.format = format;
+    workspace.filesystems.failures.clear();
     await stage(volume);
     expect(workspace.filesystems.contents.get(path)).toBe("ext4");
-    expect(await workspace.pools.poolOf(volume).formatMark(volume.id).isSet()).toBe(false);
+    expect(await workspace.pools.poolOf(volume).mark(volume.id, "formatting").isSet()).toBe(false);
   });
 
   test("again changes nothing", async () => {
@@ -168,10 +166,179 @@ describe("staging a file system", () => {
     expect(await workspace.blockDevices.list()).toHaveLength(1);
   });
 
+  test("hands mkfs the options of the StorageClass", async () => {
+    await stage(await create(mountCapability, { ext4ReservedPercent: "3" }));
+    expect(workspace.filesystems.formats).toMatchObject([{ options: { ext4: { reservedBlocksPercent: 3 } } }]);
+  });
+
+  test("refuses a mount option that the file system does not have, and lets go of the device", async () => {
+    const capability = { ...mountCapability, mountFlags: ["compress"] } as MountCapability;
+    expect(await rejectionOf(stage(await create(), capability))).toMatchObject({ code: "invalid" });
+    expect(await workspace.blockDevices.list()).toEqual([]);
+  });
+
+  test("repairs a file system before it is mounted, and grows it after", async () => {
+    const volume = await create();
+    workspace.filesystems.contents.set(workspace.path("devices", "ublkb0"), "ext4");
+    await stage(volume);
+    expect(workspace.filesystems.calls).toEqual(["repair ext4", "grow ext4"]);
+  });
+
+  test("does not mount a file system that cannot be repaired", async () => {
+    const volume = await create();
+    workspace.filesystems.contents.set(workspace.path("devices", "ublkb0"), "ext4");
+    workspace.filesystems.failures.set("repair", new DriverError("refused", "has errors"));
+    expect(await rejectionOf(stage(volume))).toMatchObject({ code: "refused", message: "has errors" });
+    expect(workspace.mounter.entries).toEqual([]);
+    expect(await workspace.blockDevices.list()).toEqual([]);
+  });
+
+  test("is not stopped by a file system that does not grow", async () => {
+    workspace.filesystems.failures.set("grow", new Error("no"));
+    await stage(await create());
+    expect(workspace.mounter.entries).toHaveLength(1);
+  });
+
+  test("for reading only does not grow the file system", async () => {
+    await stage(await create(), readerOnly);
+    expect(workspace.filesystems.calls).toEqual([]);
+  });
+
+  test("that cannot mount says what a check finds", async () => {
+    const volume = await create();
+    workspace.mounter.failure = new Error("wrong fs type");
+    const error = await rejectionOf(stage(volume));
+    expect(error.message).toMatch(
+      /cannot mount .*: wrong fs type\. A check that changes nothing says: nothing is wrong$/,
+    );
+  });
+
   test("of a volume made for block access is refused, because raw data looks blank", async () => {
     const error = await rejectionOf(stage(await create(blockCapability)));
     expect(error).toMatchObject({ code: "refused", message: /made for block access, not for a file system/ });
     expect(workspace.blockDevices.calls).toEqual([]);
+  });
+});
+
+describe("staging the copy of a file system", () => {
+  async function createCopy(content = "ext4"): Promise<Volume> {
+    const volume = await create();
+    workspace.pools.getVolume(volume.id).contentSource = { kind: "volume", volumeId: "source" };
+    workspace.filesystems.contents.set(workspace.path("devices", "ublkb0"), content);
+    return volume;
+  }
+
+  const renewals = () => workspace.filesystems.calls.filter((call) => call === "renewIdentity ext4");
+
+  async function restage(volume: Volume): Promise<void> {
+    await stager.unstage(volume.id, stagingPath);
+    workspace.filesystems.contents.set(workspace.path("devices", "ublkb0"), "ext4");
+    await stage(volume);
+  }
+
+  test("gives it a uuid of its own after its repair, and once only", async () => {
+    const volume = await createCopy();
+    await stage(volume);
+    expect(workspace.filesystems.calls.slice(0, 2)).toEqual(["repair ext4", "renewIdentity ext4"]);
+    await restage(volume);
+    expect(renewals()).toHaveLength(1);
+  });
+
+  test("does so again where that was cut short", async () => {
+    const volume = await createCopy();
+    workspace.filesystems.failures.set("renewIdentity", new Error("killed"));
+    await rejectionOf(stage(volume));
+    expect(workspace.mounter.entries).toEqual([]);
+    workspace.filesystems.failures.clear();
+    await stage(volume);
+    expect(renewals()).toHaveLength(2);
+  });
+
+  test("that was blank leaves the file system made now alone, later too", async () => {
+    const volume = await createCopy();
+    workspace.filesystems.contents.clear();
+    await stage(volume);
+    await restage(volume);
+    expect(renewals()).toEqual([]);
+  });
+});
+
+describe("staging where a mount is already", () => {
+  /** As after the device of a staged volume was lost, and the volume got another. */
+  async function loseDevice(volume: Volume): Promise<void> {
+    workspace.blockDevices.isInUse = () => false;
+    await workspace.blockDevices.detach(volume.id);
+    workspace.mounter.lostDevices.add("259:0");
+    await workspace.blockDevices.attach({ ...specOfOther, volumeId: "other" });
+  }
+
+  const specOfOther = {
+    image: { kind: "file", path: "/other" },
+    sizeBytes: mebibyte,
+    readOnly: false,
+    logicalBlockSizeBytes: 512,
+    discard: false,
+  } as const;
+
+  test("of a device that is gone makes it anew", async () => {
+    const volume = await create();
+    await stage(volume);
+    await loseDevice(volume);
+    await stage(volume);
+    expect(workspace.mounter.entries).toMatchObject([{ source: workspace.path("devices", "ublkb1") }]);
+  });
+
+  test("of a device that is gone makes it anew though somebody still uses it", async () => {
+    const volume = await create();
+    await stage(volume);
+    workspace.mounter.busyTargets.add(stagingPath);
+    await loseDevice(volume);
+    await stage(volume);
+    expect(workspace.mounter.entries).toMatchObject([{ source: workspace.path("devices", "ublkb1") }]);
+  });
+
+  test.each([
+    ["was shut down", "shutdown"],
+    ["became read-only after an error", "ro"],
+  ])("of a file system that %s makes it anew", async (_case, superOption) => {
+    const volume = await create();
+    await stage(volume);
+    workspace.mounter.entries[0]?.superOptions.splice(0, 1, superOption);
+    await stage(volume);
+    expect(workspace.mounter.entries).toMatchObject([{ superOptions: ["rw"] }]);
+  });
+
+  test("of a file system that cannot be read is refused while a pod has it", async () => {
+    const volume = await create();
+    await stage(volume);
+    const target = await workspace.makeDirectory("targets", "pod");
+    await workspace.mounter.bind({ source: stagingPath, target, readOnly: false });
+    workspace.mounter.accessFaults.set(stagingPath, "EIO: i/o error, lstat");
+    const error = await rejectionOf(stage(volume));
+    expect(error).toMatchObject({ code: "refused", message: /EIO.*\/pod shows it too: stop the pods that use it/ });
+    expect(workspace.mounter.entries).toHaveLength(2);
+  });
+
+  test("elsewhere, for a pod, mounts again without touching the file system", async () => {
+    const volume = await create();
+    await stage(volume);
+    const target = await workspace.makeDirectory("targets", "pod");
+    await workspace.mounter.bind({ source: stagingPath, target, readOnly: false });
+    await workspace.mounter.unmount(stagingPath);
+    workspace.filesystems.calls.length = 0;
+    await stage(volume);
+    expect(workspace.filesystems.calls).toEqual(["grow ext4"]);
+    expect(workspace.mounter.entries).toHaveLength(2);
+  });
+
+  test("of btrfs, whose number is not its device's, is recognised by name", async () => {
+    const btrfs = { ...mountCapability, fsType: "btrfs" } as MountCapability;
+    const range = { requiredBytes: 128n * mebibyte };
+    const request = { name: "data", range, capabilities: [btrfs], parameters: { provisioning: "thin" } };
+    const volume = await workspace.provisioner.create(request);
+    await stage(volume, btrfs);
+    await stage(volume, btrfs);
+    expect(workspace.mounter.entries).toHaveLength(1);
   });
 });
 

@@ -3,10 +3,11 @@ import { explainMismatch } from "../pools/capability-check.js";
 import type { Volume, VolumeCapability } from "../pools/volume.js";
 import { isVolumeId } from "../pools/volume-id.js";
 import type { Secrets } from "./device-mapping.js";
-import { findDeviceMounts, unmountAll } from "./device-mounts.js";
+import { DeviceMounts } from "./device-mounts.js";
 import { FilesystemStager } from "./filesystem-stager.js";
 import type { NodeDependencies } from "./node-dependencies.js";
 import { resolveTargetPath } from "./target-path.js";
+import { unmountAll } from "./unmounting.js";
 
 export interface StageRequest {
   volumeId: string;
@@ -57,8 +58,8 @@ export class VolumeStager {
     const { devices, mounter } = this.dependencies;
     const device = await devices.find(volumeId);
     if (device === undefined) return;
-    const mounts = findDeviceMounts(await mounter.list(), device);
-    const published = mounts.find((entry) => entry.mountPoint !== stagingPath);
+    const { own } = await DeviceMounts.read(device, mounter);
+    const published = own.find((entry) => entry.mountPoint !== stagingPath);
     if (published === undefined) return;
     throw new DriverError(
       "refused",

@@ -1,12 +1,16 @@
 import { statfs } from "node:fs/promises";
 import { isAbsolute } from "node:path";
 import { DriverError } from "../errors.js";
+import { minBytes } from "../pools/bytes.js";
+import { readAllocatedBytes } from "../pools/image.js";
+import type { Volume } from "../pools/volume.js";
+import { DeviceMounts } from "./device-mounts.js";
 import type { NodeDependencies } from "./node-dependencies.js";
-import { findMount, resolveTargetPath } from "./target-path.js";
+import { resolveTargetPath } from "./target-path.js";
 
-/** How full a volume is. Of a raw block volume only the owner knows what is used, so it has a total alone. */
+/** How full a volume is. File systems that make inodes as they need them, such as btrfs, have no number of them. */
 export interface VolumeStats {
-  bytes: Usage | { total: bigint };
+  bytes: Usage;
   inodes?: Usage;
 }
 
@@ -26,20 +30,24 @@ export async function readVolumeStats(
   const device = await devices.find(volumeId);
   if (device === undefined || !isAbsolute(volumePath)) throw missingAt(volumeId, volumePath);
   const path = await resolveTargetPath(volumePath);
-  const entry = findMount(await mounter.list(), path);
-  if (entry?.deviceNumber === device.number) return await readUsage(path);
-  if (entry !== undefined && (await mounter.findDeviceNumber(path)) === device.number) {
-    return { bytes: { total: volume.sizeBytes } };
-  }
-  throw missingAt(volumeId, volumePath);
+  const mounts = await DeviceMounts.read(device, mounter);
+  const entry = mounts.at(path);
+  if (entry === undefined) throw missingAt(volumeId, volumePath);
+  if (mounts.shows(entry)) return await readUsage(path);
+  if ((await mounter.findDeviceNumber(path)) !== device.number) throw missingAt(volumeId, volumePath);
+  return { bytes: await readBlockUsage(volume, pools.poolOf(volume).imagePath(volume.id)) };
+}
+
+/** A raw block volume's owner keeps the book; what can be seen from here is what the image takes of the pool. */
+async function readBlockUsage({ sizeBytes }: Volume, imagePath: string): Promise<Usage> {
+  const used = minBytes(await readAllocatedBytes(imagePath), sizeBytes);
+  return { total: sizeBytes, used, available: sizeBytes - used };
 }
 
 async function readUsage(path: string): Promise<VolumeStats> {
   const { bsize, blocks, bfree, bavail, files, ffree } = await statfs(path, { bigint: true });
-  return {
-    bytes: { total: blocks * bsize, used: (blocks - bfree) * bsize, available: bavail * bsize },
-    inodes: { total: files, used: files - ffree, available: ffree },
-  };
+  const bytes = { total: blocks * bsize, used: (blocks - bfree) * bsize, available: bavail * bsize };
+  return files === 0n ? { bytes } : { bytes, inodes: { total: files, used: files - ffree, available: ffree } };
 }
 
 function missingAt(volumeId: string, path: string): DriverError {

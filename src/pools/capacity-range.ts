@@ -1,6 +1,6 @@
 import { DriverError } from "../errors.js";
 import { maxBytes, minBytes } from "./bytes.js";
-import { type VolumeCapability, xfsSizeBytesMin } from "./volume.js";
+import { fsSizeBytesMin, type VolumeCapability } from "./volume.js";
 
 /** The size a caller asked for; undefined bounds are open. */
 export interface CapacityRange {
@@ -63,8 +63,10 @@ function checkRange(range: CapacityRange | undefined): CapacityRange {
 }
 
 function smallestFor(capabilities: readonly VolumeCapability[]): bigint {
-  const usesXfs = capabilities.some((capability) => capability.accessType === "mount" && capability.fsType === "xfs");
-  return usesXfs ? xfsSizeBytesMin : smallestSizeBytes;
+  return capabilities.reduce((floorBytes, capability) => {
+    if (capability.accessType === "block" || capability.fsType === undefined) return floorBytes;
+    return maxBytes(floorBytes, fsSizeBytesMin[capability.fsType]);
+  }, smallestSizeBytes);
 }
 
 function roundUp(bytes: bigint, blockBytes: bigint): bigint {

@@ -22,6 +22,17 @@ test("every choice is read", () => {
   });
 });
 
+test("times of trimming are read in minutes", () => {
+  const parse = (parameters: Record<string, string>) =>
+    parseVolumeParameters({ provisioning: "thin", ...parameters }).trimIntervalMinutes;
+  expect([
+    parse({}),
+    parse({ trimInterval: "30m" }),
+    parse({ trimInterval: "24h" }),
+    parse({ trimInterval: "7d" }),
+  ]).toEqual([undefined, 30, 24 * 60, 7 * 24 * 60]);
+});
+
 test("what Kubernetes adds for information is ignored", () => {
   const added = { "csi.storage.k8s.io/pvc/name": "data", "csi.storage.k8s.io/fstype": "xfs" };
   expect(parseVolumeParameters(added)).toEqual(parseVolumeParameters({}));
@@ -35,9 +46,21 @@ test.each([
   [{ queueDepth: "1e3" }, 'parameter queueDepth is "1e3", allowed is an integer from 1 to 4096'],
   [{ queueDepth: "-1" }, 'parameter queueDepth is "-1", allowed is an integer from 1 to 4096'],
   [{ pool: "" }, 'parameter pool is "", allowed is the name of a pool of the node'],
-  [{ Pool: "fast" }, 'parameter "Pool" is unknown, known are pool, provisioning, logicalBlockSize, queues, queueDepth'],
+  [{ Pool: "fast" }, /^parameter "Pool" is unknown, known are pool, provisioning, .*, queueDepth, .*, ext4BlockSize, /],
+  [{ ext4BlockSize: "512" }, 'parameter ext4BlockSize is "512", allowed is "1024", "2048", "4096"'],
+  [{ ext4BytesPerInode: "1023" }, 'parameter ext4BytesPerInode is "1023", allowed is an integer from 1024 to 67108864'],
+  [{ ext4ReservedPercent: "51" }, 'parameter ext4ReservedPercent is "51", allowed is an integer from 0 to 50'],
+  [{ xfsReflink: "yes" }, 'parameter xfsReflink is "yes", allowed is "true" or "false"'],
+  [{ btrfsMetadata: "raid1" }, 'parameter btrfsMetadata is "raid1", allowed is "single", "dup"'],
+  [
+    { trimInterval: "24" },
+    'parameter trimInterval is "24", allowed is a time such as "30m", "24h" or "7d", from 1m to 365d',
+  ],
+  [{ trimInterval: "366d" }, /^parameter trimInterval is "366d"/],
+  [{ trimInterval: "24h" }, /^parameter trimInterval gives unused space back .* use provisioning "thin"$/],
+  [{ trimAtUnstage: "true" }, /^parameter trimAtUnstage gives unused space back/],
 ])("%j is refused with parameter, value and what is allowed", (parameters, message) => {
   expect(() => parseVolumeParameters(parameters as unknown as Record<string, string>)).toThrow(
-    expect.objectContaining({ code: "invalid", message }),
+    expect.objectContaining({ code: "invalid", message: expect.stringMatching(message) }),
   );
 });

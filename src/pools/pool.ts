@@ -3,12 +3,12 @@ import { join } from "node:path";
 import { DriverError, hasErrno } from "../errors.js";
 import type { RunCommand } from "../system/command.js";
 import { makeDirectoryDurably, syncDirectory, temporaryPathOf } from "../system/files.js";
-import { FormatMark } from "./format-mark.js";
 import { createImage, isOutOfSpace, readAllocatedBytes } from "./image.js";
 import { Ledger, type SpaceUsage } from "./ledger.js";
 import type { PoolDirectory } from "./pool-directory.js";
 import { writeRecord } from "./record-file.js";
 import type { Volume } from "./volume.js";
+import { VolumeMark, type VolumeMarkName, volumeMarkNames } from "./volume-mark.js";
 import { volumeRecordFormat } from "./volume-record.js";
 
 export type PoolKind = "file" | "memory";
@@ -63,8 +63,8 @@ export class Pool {
     this.ledger.release(volumeId);
   }
 
-  formatMark(volumeId: string): FormatMark {
-    return new FormatMark(this.volumePath(volumeId));
+  mark(volumeId: string, name: VolumeMarkName): VolumeMark {
+    return new VolumeMark(join(this.volumePath(volumeId), name));
   }
 
   recordPath(volumeId: string): string {
@@ -96,8 +96,10 @@ export class Pool {
       await rm(this.recordPath(volumeId), { force: true });
       await rm(temporaryPathOf(this.recordPath(volumeId)), { force: true });
       await syncDirectory(path);
-      await rm(this.formatMark(volumeId).path, { force: true });
-      await rm(temporaryPathOf(this.formatMark(volumeId).path), { force: true });
+      for (const { path: markPath } of volumeMarkNames.map((name) => this.mark(volumeId, name))) {
+        await rm(markPath, { force: true });
+        await rm(temporaryPathOf(markPath), { force: true });
+      }
       await rm(this.imagePath(volumeId), { force: true });
       await rmdir(path);
     } catch (error) {

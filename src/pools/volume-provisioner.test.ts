@@ -63,7 +63,7 @@ describe("the file system type of a StorageClass", () => {
   });
 
   test("that is unknown is refused with what is allowed", async () => {
-    const message = 'parameter csi.storage.k8s.io/fstype is "ntfs", allowed is one of: ext4, xfs';
+    const message = 'parameter csi.storage.k8s.io/fstype is "ntfs", allowed is one of: ext4, xfs, btrfs';
     expect(await rejectionOf(create("ntfs"))).toMatchObject({ code: "invalid", message });
   });
 });

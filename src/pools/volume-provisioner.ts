@@ -2,10 +2,19 @@ import type { BlockDevices } from "../engine/block-devices.js";
 import { DriverError } from "../errors.js";
 import { type CapacityRange, chooseSizeBytes, isInRange } from "./capacity-range.js";
 import { detachDevice } from "./detach.js";
+import { assertFormatFits } from "./format-parameters.js";
+import { parseMountFlags } from "./mount-options.js";
 import { parseFsTypeParameter, parseVolumeParameters } from "./parameters.js";
 import type { Pool } from "./pool.js";
 import type { Pools } from "./pools.js";
-import type { ContentSource, FsType, Volume, VolumeCapability, VolumeParameters } from "./volume.js";
+import {
+  type ContentSource,
+  defaultFsType,
+  type FsType,
+  type Volume,
+  type VolumeCapability,
+  type VolumeParameters,
+} from "./volume.js";
 import { createVolumeId } from "./volume-id.js";
 
 export interface CreateRequest {
@@ -32,6 +41,7 @@ export class VolumeProvisioner {
     const parameters = parseVolumeParameters(request.parameters);
     const pool = this.choosePool(parameters);
     const capabilities = withFsType(request.capabilities, parseFsTypeParameter(request.parameters));
+    assertFormatFits(parameters.format, { ...parameters, capabilities });
     const sizeBytes = chooseSizeBytes(request.range, { ...parameters, capabilities });
     const existing = this.pools.findVolumeByName(request.name);
     if (existing !== undefined) {
@@ -77,9 +87,16 @@ export class VolumeProvisioner {
 }
 
 function withFsType(capabilities: readonly VolumeCapability[], fsType: FsType | undefined): VolumeCapability[] {
-  return capabilities.map((capability) =>
-    capability.accessType === "mount" ? { ...capability, fsType: capability.fsType ?? fsType } : capability,
-  );
+  return capabilities.map((capability) => {
+    if (capability.accessType === "block") return capability;
+    const chosen = capability.fsType ?? fsType;
+    // Refused here the claim says why; at staging it would only be a pod that does not start.
+    return {
+      ...capability,
+      fsType: chosen,
+      mountFlags: parseMountFlags(capability.mountFlags, chosen ?? defaultFsType),
+    };
+  });
 }
 
 function assertSameRequest(existing: Volume, request: CreateRequest, parameters: VolumeParameters): Volume {
@@ -92,8 +109,11 @@ function assertSameRequest(existing: Volume, request: CreateRequest, parameters:
   throw new DriverError("conflict", `${message}: use another name, or the values it was made with`);
 }
 
-function parameterKey({ pool, provisioning, logicalBlockSizeBytes, queueCount, queueDepth }: VolumeParameters): string {
-  return JSON.stringify([pool, provisioning, logicalBlockSizeBytes, queueCount, queueDepth]);
+function parameterKey(parameters: VolumeParameters): string {
+  const { pool, provisioning, logicalBlockSizeBytes, queueCount, queueDepth } = parameters;
+  const { format, trimIntervalMinutes, trimAtUnstage = false } = parameters;
+  const trim = [trimIntervalMinutes, trimAtUnstage];
+  return JSON.stringify([pool, provisioning, logicalBlockSizeBytes, queueCount, queueDepth, format, trim]);
 }
 
 /** The same for the same set of capabilities in any order. Mount flags are no property of the volume. */

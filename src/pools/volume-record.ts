@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { formatOptionsSchema } from "./format-options.js";
 import type { RecordFormat } from "./record-file.js";
 import { accessModes, fsTypes, type Volume } from "./volume.js";
 import { isVolumeId } from "./volume-id.js";
@@ -32,6 +33,9 @@ const parameters = z.object({
   logicalBlockSizeBytes: z.union([z.literal(512), z.literal(4096)]),
   queueCount: z.int().positive().optional(),
   queueDepth: z.int().positive().optional(),
+  format: formatOptionsSchema.optional(),
+  trimIntervalMinutes: z.int().positive().optional(),
+  trimAtUnstage: z.boolean().optional(),
 });
 
 /** `<pool>/volumes/<id>/volume.json`. */

@@ -1,8 +1,13 @@
+import type { FormatOptions } from "./format-options.js";
+
 /** How many bytes of the pool a volume holds from the start: all of them, or those that were written. */
 export type Provisioning = "thick" | "thin";
 
-export const fsTypes = ["ext4", "xfs"] as const;
+export const fsTypes = ["ext4", "xfs", "btrfs"] as const;
 export type FsType = (typeof fsTypes)[number];
+
+/** Of volumes for which nobody names one. */
+export const defaultFsType: FsType = "ext4";
 
 /** How a volume may be used at one time, in the words of CSI. */
 export const accessModes = [
@@ -35,6 +40,12 @@ export interface VolumeParameters {
   pool?: string | undefined;
   provisioning: Provisioning;
   logicalBlockSizeBytes: 512 | 4096;
+  /** How mkfs makes the file system; undefined leaves all to its defaults. */
+  format?: FormatOptions | undefined;
+  /** How often a mounted volume gives unused space back to the pool; undefined is never. */
+  trimIntervalMinutes?: number | undefined;
+  /** Whether it does so when it is unstaged. */
+  trimAtUnstage?: boolean | undefined;
   queueCount?: number | undefined;
   queueDepth?: number | undefined;
 }
@@ -58,5 +69,9 @@ export interface Volume {
 /** What a volume was made from. */
 export type ContentSource = { kind: "snapshot"; snapshotId: string } | { kind: "volume"; volumeId: string };
 
-/** Smallest size that mkfs.xfs accepts. */
-export const xfsSizeBytesMin = 300n * 1024n * 1024n;
+/** Smallest sizes that mkfs accepts: xfsprogs since 5.19, and btrfs-progs with its defaults. */
+export const fsSizeBytesMin: Readonly<Record<FsType, bigint>> = {
+  ext4: 1024n ** 2n,
+  xfs: 300n * 1024n ** 2n,
+  btrfs: 109n * 1024n ** 2n,
+};

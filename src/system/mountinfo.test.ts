@@ -11,6 +11,7 @@ test("reads device number, root, mount point, options, type and source", () => {
       options: ["rw", "noatime"],
       fsType: "ext4",
       source: "/dev/ublkb3",
+      superOptions: ["rw", "errors=continue"],
     },
   ]);
 });

@@ -11,6 +11,8 @@ export interface MountEntry {
   options: string[];
   fsType: string;
   source: string;
+  /** Options of the file system itself, whatever each mount of it has. */
+  superOptions: string[];
 }
 
 /** The mounts of this process' mount namespace, in the order in which they were made. */
@@ -27,7 +29,7 @@ function parseLine(line: string): MountEntry {
   const fields = line.split(" ");
   const separator = fields.indexOf("-", 6);
   const [deviceNumber, root, mountPoint, options] = fields.slice(2, 6);
-  const [fsType, source] = fields.slice(separator + 1);
+  const [fsType, source, superOptions = ""] = fields.slice(separator + 1);
   if (separator < 0 || !deviceNumber || !root || !mountPoint || !options || !fsType || source === undefined) {
     throw new Error(`mountinfo has a line of unknown form: ${line}`);
   }
@@ -38,6 +40,7 @@ function parseLine(line: string): MountEntry {
     options: options.split(","),
     fsType,
     source: unescapePath(source),
+    superOptions: superOptions.split(","),
   };
 }
 

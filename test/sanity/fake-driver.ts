@@ -51,8 +51,6 @@ class ForgetfulFilesystems extends FakeFilesystems {
   override async probe(): Promise<string | undefined> {
     return undefined;
   }
-
-  override async format(): Promise<void> {}
 }
 
 await main(process.argv[2] ?? "/nonexistent");

@@ -1,12 +1,17 @@
 import { lstat } from "node:fs/promises";
 import type { FsType } from "../../pools/volume.js";
-import type { Filesystems } from "../filesystems.js";
+import type { FilesystemTools, FormatRequest } from "../filesystems/filesystem-tools.js";
+import type { Filesystems } from "../filesystems/filesystems.js";
 
 /** Remembers what each device holds, by path. */
 export class FakeFilesystems implements Filesystems {
   readonly contents = new Map<string, string>();
   /** Every format that was asked for. */
-  readonly formats: Array<{ devicePath: string; fsType: FsType; discard: boolean }> = [];
+  readonly formats: Array<{ devicePath: string; fsType: FsType } & FormatRequest> = [];
+  /** Every other tool that was used, as `verb type`. */
+  readonly calls: string[] = [];
+  /** When set, the tool of this verb fails with it. */
+  readonly failures = new Map<string, Error>();
 
   async probe(devicePath: string): Promise<string | undefined> {
     await lstat(devicePath);
@@ -18,11 +23,35 @@ export class FakeFilesystems implements Filesystems {
     this.contents.delete(devicePath);
   }
 
-  async format(devicePath: string, fsType: FsType, { discard }: { discard: boolean }): Promise<void> {
+  toolsOf(fsType: FsType): FilesystemTools {
+    return {
+      format: (devicePath, request) => this.format(devicePath, fsType, request),
+      repair: () => this.enter("repair", fsType),
+      renewIdentity: () => this.enter("renewIdentity", fsType),
+      grow: () => this.enter("grow", fsType),
+      diagnose: async () => {
+        await this.enter("diagnose", fsType);
+        return "nothing is wrong";
+      },
+    };
+  }
+
+  private async format(devicePath: string, fsType: FsType, request: FormatRequest): Promise<void> {
     await lstat(devicePath);
     if (this.contents.has(devicePath))
       throw new Error(`fake mkfs: ${devicePath} holds ${this.contents.get(devicePath)}`);
-    this.formats.push({ devicePath, fsType, discard });
+    this.formats.push({ devicePath, fsType, ...request });
     this.contents.set(devicePath, fsType);
+    await this.fail("format");
+  }
+
+  private async enter(verb: string, fsType: FsType): Promise<void> {
+    this.calls.push(`${verb} ${fsType}`);
+    await this.fail(verb);
+  }
+
+  private async fail(verb: string): Promise<void> {
+    const failure = this.failures.get(verb);
+    if (failure !== undefined) throw failure;
   }
 }

@@ -14,8 +14,13 @@ export class FakeMounter implements Mounter {
   readonly readOnlyDevices = new Set<string>();
   /** When set, the next mount or bind fails with it. */
   failure: Error | undefined;
-  /** Paths whose mounts cannot be taken away. */
+  /** Paths whose mounts cannot be taken away, but lazily. */
   readonly busyTargets = new Set<string>();
+  /** Numbers of devices that are gone while their mounts are still there. */
+  readonly lostDevices = new Set<string>();
+  /** Paths of mounts that cannot be looked into, and why. */
+  readonly accessFaults = new Map<string, string>();
+  private anonymousCount = 0;
 
   async list(): Promise<MountEntry[]> {
     return [...this.entries];
@@ -25,10 +30,12 @@ export class FakeMounter implements Mounter {
     this.failOnce();
     await assertExists(source, target);
     const access = options.includes("ro") ? "ro" : "rw";
-    const deviceNumber = numberOf(source);
-    if (deviceNumber === undefined) throw new Error(`fake mount: ${source} is not a block device`);
+    const number = numberOf(source);
+    if (number === undefined) throw new Error(`fake mount: ${source} is not a block device`);
+    const deviceNumber = fsType === "btrfs" ? this.anonymousNumberOf(source) : number;
     const others = options.filter((option) => option !== "ro");
-    this.entries.push({ deviceNumber, root: "/", mountPoint: target, options: [access, ...others], fsType, source });
+    const entry = { deviceNumber, root: "/", mountPoint: target, fsType, source, superOptions: [access] };
+    this.entries.push({ ...entry, options: [access, ...others] });
   }
 
   async bind({ source, target, readOnly }: BindRequest): Promise<void> {
@@ -36,20 +43,34 @@ export class FakeMounter implements Mounter {
     await assertExists(source, target);
     const options = [readOnly ? "ro" : "rw"];
     const original = this.entries.findLast((entry) => entry.mountPoint === source);
-    const node = { deviceNumber: "0:5", root: `/${basename(source)}`, fsType: "devtmpfs", source: "udev" };
+    const devtmpfs = { deviceNumber: "0:5", fsType: "devtmpfs", source: "udev", superOptions: ["rw"] };
+    const node = { ...devtmpfs, root: `/${basename(source)}` };
     this.entries.push({ ...(original ?? node), mountPoint: target, options });
   }
 
-  async unmount(target: string): Promise<void> {
+  async unmount(target: string, { lazy = false }: { lazy?: boolean } = {}): Promise<void> {
     const position = this.entries.findLastIndex((entry) => entry.mountPoint === target);
     if (position < 0) throw new Error(`fake umount: ${target}: not mounted`);
-    if (this.busyTargets.has(target)) throw new Error(`fake umount: ${target}: target is busy`);
+    if (this.busyTargets.has(target) && !lazy) throw new Error(`fake umount: ${target}: target is busy`);
     this.entries.splice(position, 1);
   }
 
   async findDeviceNumber(path: string): Promise<string | undefined> {
     const bound = this.entries.findLast((entry) => entry.mountPoint === path);
     return numberOf(bound === undefined ? path : bound.root);
+  }
+
+  async hasDevice(number: string): Promise<boolean> {
+    return !this.lostDevices.has(number);
+  }
+
+  async isHeld(devicePath: string): Promise<boolean> {
+    const number = numberOf(devicePath);
+    return number !== undefined && !this.lostDevices.has(number) && this.uses(devicePath);
+  }
+
+  async findAccessFault(path: string): Promise<string | undefined> {
+    return this.accessFaults.get(path);
   }
 
   async setDeviceReadOnly(devicePath: string, readOnly: boolean): Promise<void> {
@@ -61,6 +82,10 @@ export class FakeMounter implements Mounter {
   /** Whether a device or its file system is mounted anywhere. */
   uses(devicePath: string): boolean {
     return this.entries.some((entry) => entry.source === devicePath);
+  }
+
+  private anonymousNumberOf(source: string): string {
+    return this.entries.find((entry) => entry.source === source)?.deviceNumber ?? `0:${40 + this.anonymousCount++}`;
   }
 
   private failOnce(): void {

@@ -2,8 +2,10 @@ import { mkdtemp, open, readFile, rm, truncate, writeFile } from "node:fs/promis
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
-import { CommandError } from "../system/command.js";
-import { rejectionOf, runRealCommand } from "../testing/workspace.js";
+import type { FormatOptions } from "../../pools/format-options.js";
+import type { FsType } from "../../pools/volume.js";
+import { CommandError } from "../../system/command.js";
+import { rejectionOf, runRealCommand } from "../../testing/workspace.js";
 import { LinuxFilesystems } from "./filesystems.js";
 
 // blkid and mkfs take a plain file for a device, so these tests use the real programs.
@@ -32,12 +34,12 @@ describe("looking at a device", () => {
   });
 
   test("finds the file system that was made, and the device is formatted once only", async () => {
-    await filesystems.format(device, "ext4", { discard: false });
+    await filesystems.toolsOf("ext4").format(device, { discard: false, options: {} });
     expect(await filesystems.probe(device)).toBe("ext4");
   });
 
   test("a wiped one is blank again", async () => {
-    await filesystems.format(device, "ext4", { discard: false });
+    await filesystems.toolsOf("ext4").format(device, { discard: false, options: {} });
     await filesystems.wipe(device);
     expect(await filesystems.probe(device)).toBeUndefined();
   });
@@ -80,13 +82,13 @@ describe("looking at a device", () => {
 });
 
 describe("making a file system", () => {
-  const commandsFor = async (fsType: "ext4" | "xfs", discard: boolean) => {
+  const commandsFor = async (fsType: FsType, discard: boolean, options: FormatOptions = {}) => {
     const commands: string[] = [];
     const recording = new LinuxFilesystems(async (program, args) => {
       commands.push([program, ...args].join(" "));
       return { stdout: "", stderr: "" };
     });
-    await recording.format("/dev/ublkb0", fsType, { discard });
+    await recording.toolsOf(fsType).format("/dev/ublkb0", { discard, options });
     return commands;
   };
 
@@ -95,14 +97,84 @@ describe("making a file system", () => {
     ["ext4", true, "mkfs.ext4 -q -m 0 -E discard /dev/ublkb0"],
     ["xfs", false, "mkfs.xfs -q -K /dev/ublkb0"],
     ["xfs", true, "mkfs.xfs -q /dev/ublkb0"],
+    ["btrfs", false, "mkfs.btrfs -q -K /dev/ublkb0"],
+    ["btrfs", true, "mkfs.btrfs -q /dev/ublkb0"],
   ] as const)("%s with discard %s runs: %s", async (fsType, discard, command) => {
     expect(await commandsFor(fsType, discard)).toEqual([command]);
   });
 
+  test.each<[FormatOptions, string]>([
+    [
+      {
+        ext4: {
+          blockSizeBytes: 2048,
+          bytesPerInode: 8192,
+          inodeSizeBytes: 512,
+          reservedBlocksPercent: 5,
+          lazyInit: false,
+        },
+      },
+      "mkfs.ext4 -q -m 5 -b 2048 -i 8192 -I 512 -E nodiscard,lazy_itable_init=0,lazy_journal_init=0 /dev/ublkb0",
+    ],
+    [
+      { xfs: { blockSizeBytes: 4096, inodeSizeBytes: 1024, reflink: false, stripeUnitBytes: 65536, stripeWidth: 4 } },
+      "mkfs.xfs -q -K -b size=4096 -i size=1024 -m reflink=0 -d su=65536,sw=4 /dev/ublkb0",
+    ],
+    [
+      { btrfs: { nodeSizeBytes: 4096, metadataProfile: "single", checksum: "xxhash" } },
+      "mkfs.btrfs -q -K -n 4096 -m single --csum xxhash /dev/ublkb0",
+    ],
+  ])("%j runs: %s", async (options, command) => {
+    const [fsType] = Object.keys(options) as [FsType];
+    expect(await commandsFor(fsType, false, options)).toEqual([command]);
+  });
+
   test("that fails keeps mkfs' own words", async () => {
     await truncate(device, 1024);
-    const error = await rejectionOf(filesystems.format(device, "ext4", { discard: false }));
+    const error = await rejectionOf(filesystems.toolsOf("ext4").format(device, { discard: false, options: {} }));
     expect(error.message).toMatch(/^mkfs\.ext4 -q .*: exit code 1: .*/s);
     expect((await readFile(device)).length).toBe(1024);
   });
+});
+
+describe("an ext4 file system", () => {
+  const { repair, renewIdentity, diagnose } = filesystems.toolsOf("ext4");
+
+  beforeEach(() => filesystems.toolsOf("ext4").format(device, { discard: false, options: {} }));
+
+  const readUuid = async () => (await runRealCommand("blkid", ["-p", "-o", "value", "-s", "UUID", device])).stdout;
+
+  test.each([
+    ["is clean", "1"],
+    ["was not unmounted", "0"],
+  ])("that %s is good after a repair", async (_case, state) => {
+    await runRealCommand("debugfs", ["-w", "-R", `set_super_value state ${state}`, device]);
+    await repair(device);
+    expect(await diagnose(device)).not.toContain("exit code");
+  });
+
+  test("whose errors need a decision is refused, with the checker's words and what to do", async () => {
+    await runRealCommand("debugfs", ["-w", "-R", "clri <2>", device]); // the root directory
+    await runRealCommand("debugfs", ["-w", "-R", "set_super_value state 0", device]);
+    const error = await rejectionOf(repair(device));
+    expect(error).toMatchObject({ code: "refused", message: /copy the image, then run e2fsck .*oot inode/s });
+  });
+
+  test("gets another uuid, with nothing else wrong afterwards", async () => {
+    const before = await readUuid();
+    await renewIdentity(device, { scratchPath: directory });
+    expect(await readUuid()).not.toBe(before);
+    expect(await diagnose(device)).not.toContain("exit code");
+  });
+});
+
+test("a copied btrfs without a log gets another uuid by one change of its superblock", async () => {
+  await truncate(device, 128 * 1024 * 1024);
+  const btrfs = filesystems.toolsOf("btrfs");
+  await btrfs.format(device, { discard: false, options: {} });
+  const readUuid = async () => (await runRealCommand("blkid", ["-p", "-o", "value", "-s", "UUID", device])).stdout;
+  const before = await readUuid();
+  await btrfs.renewIdentity(device, { scratchPath: directory });
+  expect(await readUuid()).not.toBe(before);
+  expect(await btrfs.diagnose(device)).not.toContain("exit code");
 });

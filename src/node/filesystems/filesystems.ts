@@ -1,21 +1,28 @@
 import { open } from "node:fs/promises";
-import { DriverError, toMessage } from "../errors.js";
-import type { FsType } from "../pools/volume.js";
-import { CommandError, type RunCommand } from "../system/command.js";
+import { DriverError, toMessage } from "../../errors.js";
+import type { FsType } from "../../pools/volume.js";
+import { CommandError, type RunCommand } from "../../system/command.js";
+import { btrfsTools } from "./btrfs-tools.js";
+import { ext4Tools } from "./ext4-tools.js";
+import type { FilesystemTools } from "./filesystem-tools.js";
+import { xfsTools } from "./xfs-tools.js";
 
-/** Looks for and makes file systems on block devices. */
+/** Looks for file systems on block devices, and has the tools of each type that a volume can have. */
 export interface Filesystems {
   /** What a device holds: the name of a file system or of anything else that blkid knows; undefined only when blank. */
   probe(devicePath: string): Promise<string | undefined>;
   /** Takes away every signature that `probe` would find. Fails while something holds the device. */
   wipe(devicePath: string): Promise<void>;
-  /** Makes a file system on a blank device. Discarding gives the device's space back, so thick volumes do without. */
-  format(devicePath: string, fsType: FsType, options: { discard: boolean }): Promise<void>;
+  toolsOf(fsType: FsType): FilesystemTools;
 }
 
-/** util-linux, e2fsprogs and xfsprogs. */
+/** util-linux, and each type's own programs. */
 export class LinuxFilesystems implements Filesystems {
-  constructor(private readonly runCommand: RunCommand) {}
+  private readonly tools: Readonly<Record<FsType, FilesystemTools>>;
+
+  constructor(private readonly runCommand: RunCommand) {
+    this.tools = { ext4: ext4Tools(runCommand), xfs: xfsTools(runCommand), btrfs: btrfsTools(runCommand) };
+  }
 
   async probe(devicePath: string): Promise<string | undefined> {
     await assertReadable(devicePath);
@@ -35,20 +42,13 @@ export class LinuxFilesystems implements Filesystems {
     await this.runCommand("wipefs", ["--all", devicePath]);
   }
 
-  async format(devicePath: string, fsType: FsType, { discard }: { discard: boolean }): Promise<void> {
-    const [program, ...options] = formatCommand(fsType, discard);
-    await this.runCommand(program, [...options, devicePath], { timeoutMs: 5 * 60_000 });
+  toolsOf(fsType: FsType): FilesystemTools {
+    return this.tools[fsType];
   }
 }
 
 const blkidFoundNothing = 2;
 const blkidAmbivalent = 8;
-
-/** Neither program is forced (-F, -f): each looks for itself once more before it writes. */
-function formatCommand(fsType: FsType, discard: boolean): [program: string, ...options: string[]] {
-  if (fsType === "xfs") return ["mkfs.xfs", "-q", ...(discard ? [] : ["-K"])];
-  return ["mkfs.ext4", "-q", "-m", "0", "-E", discard ? "discard" : "nodiscard"];
-}
 
 function findContentName(exported: string): string {
   const values = new Map(exported.split("\n").map((line) => line.split("=", 2) as [string, string | undefined]));

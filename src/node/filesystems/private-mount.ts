@@ -1,0 +1,20 @@
+import type { RunCommand } from "../../system/command.js";
+
+/** A mount that nobody else sees. */
+export interface PrivateMount {
+  devicePath: string;
+  /** Any directory: it is covered in the mount's own namespace only. */
+  scratchPath: string;
+  fsType: string;
+  options: string;
+}
+
+/**
+ * Mounts a file system for a moment, so that the kernel replays its log. The mount lives in a namespace that ends with the
+ * program, so it goes away whatever happens to this process.
+ */
+export async function replayLog(runCommand: RunCommand, mount: PrivateMount): Promise<void> {
+  const { devicePath, scratchPath, fsType, options } = mount;
+  const args = ["--mount", "--propagation", "private", "mount", "-t", fsType, "-o", options, devicePath, scratchPath];
+  await runCommand("unshare", args, { timeoutMs: 10 * 60_000 });
+}

@@ -1,0 +1,48 @@
+import { DriverError, toMessage } from "../errors.js";
+import type { MountEntry } from "../system/mountinfo.js";
+import type { Mounter } from "./mounter.js";
+import { findMount } from "./target-path.js";
+
+/** Takes away every mount at a path. A mount which is not of a ublk device was not made here, and stays. */
+export async function unmountAll(path: string, mounter: Mounter): Promise<void> {
+  for (let entry = await findTop(path, mounter); entry !== undefined; entry = await findTop(path, mounter)) {
+    if (!isUblkMount(entry)) {
+      const message = `${path} has a mount of ${entry.source} which is not one of this driver's: unmount it yourself`;
+      throw new DriverError("refused", message);
+    }
+    await unmountTop(entry, mounter);
+  }
+}
+
+/**
+ * Takes away one mount. One that is in use stays, unless its device is gone: then nobody can have anything to lose by it,
+ * and those who still hold it get nothing but errors.
+ */
+export async function unmountTop(entry: MountEntry, mounter: Mounter): Promise<void> {
+  const { mountPoint } = entry;
+  try {
+    await mounter.unmount(mountPoint);
+  } catch (cause) {
+    if (await isGone(entry, mounter)) return await mounter.unmount(mountPoint, { lazy: true });
+    throw new DriverError("refused", `cannot unmount ${mountPoint}, is it in use? ${toMessage(cause)}`, { cause });
+  }
+}
+
+/** Whether a mount is of a ublk device that the kernel does not have any more. */
+export async function isGone(entry: MountEntry, mounter: Mounter): Promise<boolean> {
+  if (!isUblkMount(entry)) return false;
+  if (entry.fsType === "btrfs") return !(await mounter.isHeld(entry.source));
+  const isNode = nodePattern.test(entry.root);
+  const number = isNode ? await mounter.findDeviceNumber(entry.mountPoint) : entry.deviceNumber;
+  return number === undefined || !(await mounter.hasDevice(number));
+}
+
+const nodePattern = /^\/ublkb\d+(\/\/deleted)?$/;
+
+function isUblkMount({ source, root }: MountEntry): boolean {
+  return /\/ublkb\d+$/.test(source) || nodePattern.test(root);
+}
+
+async function findTop(path: string, mounter: Mounter): Promise<MountEntry | undefined> {
+  return findMount(await mounter.list(), path);
+}
