@@ -77,7 +77,7 @@ test("a crash after any step of attach leaves nothing orphaned and nothing forei
 
 test("a crash after any step of detach leaves nothing orphaned and nothing foreign touched", async () => {
   expect(await crashEverywhere(attach, (engine) => engine.detach("one"))).toEqual({
-    STOP_DEV: "removed",
+    TRY_STOP_DEV: "removed",
     DEL_DEV: "removed",
     "journal remove": "none",
   });

@@ -330,9 +330,9 @@ export class UblkBlockDevices implements BlockDevices {
       throw new BlockDeviceError("unavailable", `${info.path} is served by ${server}: stop that process first`);
     }
     if (served && isFrozen(served)) throw new BlockDeviceError("frozen", `${info.path} is frozen: thaw it first`);
+    if (served) return await this.guard.stopUnused(served.device, info);
     await this.guard.assertUnused(info);
-    if (served) await served.device.stop();
-    else await this.parts.ublk.removeDevice(info.deviceId, { force: true });
+    await this.parts.ublk.removeDevice(info.deviceId, { force: true });
   }
 
   private async forget(entry: JournalEntry): Promise<void> {
@@ -345,16 +345,20 @@ export class UblkBlockDevices implements BlockDevices {
     const { entry, device } = served;
     try {
       const match = await this.match(entry);
-      const mustStay = match.kind === "mismatch" || (match.kind === "found" && (await this.guard.isUsed(match.info)));
-      if (mustStay) await device.release();
-      else {
-        await device.stop();
-        await this.parts.journal.remove(entry.volumeId);
-      }
+      if (await this.stopIfUnused(device, match)) await this.parts.journal.remove(entry.volumeId);
+      else await device.release();
       this.served.remove(served);
     } catch (error) {
       this.parts.logger.error({ ...toFields(entry), err: error }, "the device cannot be closed in good order");
     }
+  }
+
+  /** False when the device has to stay for the next server. */
+  private async stopIfUnused(device: UblkDevice, match: Match): Promise<boolean> {
+    if (match.kind === "mismatch") return false;
+    if (match.kind === "found") return await this.guard.tryStop(device, match.info);
+    await device.stop();
+    return true;
   }
 
   private async leaveOne(served: ServedDevice): Promise<void> {

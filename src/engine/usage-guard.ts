@@ -1,5 +1,5 @@
 import { type DeviceUser, describeUsers } from "../ublk/device-users.js";
-import type { DeviceInfo } from "../ublk/index.js";
+import { type DeviceInfo, type UblkDevice, UblkError } from "../ublk/index.js";
 import { BlockDeviceError } from "./block-devices.js";
 import { waitFor } from "./block-nodes.js";
 
@@ -26,10 +26,39 @@ export class UsageGuard {
     throw new BlockDeviceError("in_use", `${path} is in use by ${describeUsers(users)}: unmount or close it first`);
   }
 
-  async isUsed(info: DeviceInfo): Promise<boolean> {
-    return await this.assertUnused(info).then(
-      () => false,
-      () => true,
-    );
+  /**
+   * Stops a device of this process when nobody uses it; else throws `in_use` and leaves it serving. Somebody may open it
+   * between the look and the stop: where the kernel can tell (SAFE_STOP_DEV) it refuses then, and the look is repeated.
+   */
+  async stopUnused(device: UblkDevice, info: DeviceInfo): Promise<void> {
+    let refusal: UblkError | undefined;
+    const isStopped = async () => {
+      await this.assertUnused(info);
+      refusal = await stopUnlessBusy(device);
+      return refusal === undefined;
+    };
+    await waitFor(isStopped, { timeoutMs: this.claimMs });
+    if (refusal !== undefined) throw new BlockDeviceError("in_use", refusal.message, { cause: refusal });
+  }
+
+  /** As `stopUnused`, but false when somebody uses the device. */
+  async tryStop(device: UblkDevice, info: DeviceInfo): Promise<boolean> {
+    try {
+      await this.stopUnused(device, info);
+      return true;
+    } catch (error) {
+      if (error instanceof BlockDeviceError && error.code === "in_use") return false;
+      throw error;
+    }
+  }
+}
+
+async function stopUnlessBusy(device: UblkDevice): Promise<UblkError | undefined> {
+  try {
+    await device.stop({ onlyIfUnused: true });
+    return undefined;
+  } catch (error) {
+    if (error instanceof UblkError && error.code === "device_busy") return error;
+    throw error;
   }
 }

@@ -37,8 +37,8 @@ export class NamedPoints {
     const load = new CheckerLoad({ device: device.path, key: 999, threads: 4, pauseUs: 4000 });
     const features = new Set((await getFeatures()).map(({ name }) => name));
     for (const phase of phases) {
-      if (phase.needs !== undefined && !features.has(phase.needs)) {
-        process.stdout.write(`${phase.name}: not on this kernel, whose ublk driver lacks ${phase.needs}\n`);
+      if (!isHere(phase, features)) {
+        process.stdout.write(`${phase.name}: not on this kernel\n`);
         continue;
       }
       for (const point of phase.points) await this.dieAt(phase, point, device.deviceId);
@@ -113,4 +113,9 @@ export class NamedPoints {
     const wanted = `devices ${volumeIds}; journal ${volumeIds.map((id) => `${id}.json`)}; ${volumeIds.length} kernel devices`;
     if (found !== wanted) throw new Error(`left behind: ${found}, expected ${wanted}`);
   }
+}
+
+function isHere({ needs, lacks }: Phase, features: ReadonlySet<string>): boolean {
+  if (lacks !== undefined && features.has(lacks)) return false;
+  return needs === undefined || features.has(needs);
 }

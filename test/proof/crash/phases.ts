@@ -7,6 +7,8 @@ export interface Phase {
   points: string[];
   /** The kernel feature without which there is no such operation. */
   needs?: string;
+  /** The kernel feature with which it goes another way. */
+  lacks?: string;
   /** What must be so before. */
   prepare(devices: BlockDevices, victim: BlockDeviceSpec): Promise<unknown>;
   /** The operation, which can be repeated. */
@@ -46,7 +48,21 @@ export const phases: Phase[] = [
   },
   {
     name: "detach",
-    points: aroundEach("STOP_DEV", "DEL_DEV", "journal-remove"),
+    points: aroundEach("DEL_DEV", "journal-remove"),
+    prepare: attach,
+    act: detach,
+  },
+  {
+    name: "detach, unused as the kernel says",
+    needs: "SAFE_STOP_DEV",
+    points: aroundEach("TRY_STOP_DEV"),
+    prepare: attach,
+    act: detach,
+  },
+  {
+    name: "detach, unused as /proc says",
+    lacks: "SAFE_STOP_DEV",
+    points: aroundEach("STOP_DEV"),
     prepare: attach,
     act: detach,
   },
