@@ -95,7 +95,7 @@ WaitingRoom* Admission::next_room() {
 }
 
 uint64_t Admission::next_look_ns() const {
-  if (closed_) return closed_until_ns_;
+  if (closed_) return closed_until_ns_ < Gate::first_hold_ns ? closed_until_ns_ : never;
   uint64_t next_ns = never;
   if (!reads_.empty()) next_ns = release_ns_[reads_.front().request.tag];
   if (!writes_.empty()) next_ns = std::min(next_ns, release_ns_[writes_.front().request.tag]);

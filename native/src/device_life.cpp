@@ -66,17 +66,18 @@ Status Device::grow_target(uint64_t size_bytes) {
   if (ops.grows_while_serving) {
     return Status::of(ops.grow(spec_.target, target_, size_bytes), "GROW_TARGET");
   }
-  const int held = gate_.close(monotonic_ns() + remap_deadline_ms * ns_per_ms, false);
+  const int held = gate_.hold();
   if (held < 0) return {.error = held, .step = "FREEZE"};
   wake_queues();
   const int grown = grow_while_quiet(size_bytes);
-  thaw();
+  gate_.end_hold();
+  wake_queues();
   return Status::of(grown, "GROW_TARGET");
 }
 
 // The queues see the target only while they work on a request.
 int Device::grow_while_quiet(uint64_t size_bytes) {
-  const int quiet = gate_.wait_until_quiet();
+  const int quiet = gate_.wait_until_held(monotonic_ns() + remap_deadline_ms * ns_per_ms);
   return quiet < 0 ? quiet : target_.ops->grow(spec_.target, target_, size_bytes);
 }
 

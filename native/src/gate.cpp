@@ -9,12 +9,43 @@
 namespace ublk {
 
 int Gate::close(uint64_t until_ns, bool announced) {
-  const std::lock_guard lock(mutex_);
+  std::unique_lock lock(mutex_);
+  while (held()) {
+    const uint64_t now_ns = monotonic_ns();
+    if (now_ns >= until_ns) return -ETIMEDOUT;
+    changed_.wait_for(lock, std::chrono::nanoseconds(until_ns - now_ns));
+  }
   if (sealed_) return -ESHUTDOWN;
   if (closed()) return -EALREADY;
   announced_ = announced;
   until_ns_.store(until_ns, std::memory_order_release);
   return 0;
+}
+
+int Gate::hold() {
+  const std::lock_guard lock(mutex_);
+  if (sealed_) return -ESHUTDOWN;
+  if (closed()) return -EALREADY;
+  // Each hold has a name of its own, so that no queue's report of an earlier one is taken for this one's.
+  until_ns_.store(first_hold_ns + hold_count_++, std::memory_order_release);
+  return 0;
+}
+
+int Gate::wait_until_held(uint64_t quiet_by_ns) {
+  std::unique_lock lock(mutex_);
+  const uint64_t name = closed_until_ns();
+  while (!all_quiet(name)) {
+    const uint64_t now_ns = monotonic_ns();
+    if (now_ns >= quiet_by_ns) return -ETIMEDOUT;
+    changed_.wait_for(lock, std::chrono::nanoseconds(quiet_by_ns - now_ns));
+  }
+  return 0;
+}
+
+void Gate::end_hold() {
+  const std::lock_guard lock(mutex_);
+  until_ns_.store(0, std::memory_order_release);
+  changed_.notify_all();
 }
 
 int Gate::wait_until_quiet() {
@@ -40,6 +71,7 @@ bool Gate::open() {
 }
 
 bool Gate::open_locked() {
+  if (held()) return false;
   const bool was_closed = closed();
   until_ns_.store(0, std::memory_order_release);
   changed_.notify_all();

@@ -114,6 +114,36 @@ TEST_F(QueueAdmission, AGateIsClosedOnceAtATimeAndNeverWhileItIsSealed) {
   EXPECT_EQ(close_gate(), 0);
 }
 
+TEST_F(QueueAdmission, WhatHoldsTheGateIsNotEndedByAThawNorByTime) {
+  HoldingTarget holding;
+  QueueRig rig(holding.target(), 2, &gate_, nullptr);
+  rig.deliver(0, abi::op_write, 0, 8);
+  ASSERT_TRUE(wait_until([&] { return rig.queue().counters().in_flight == 1; }));
+  ASSERT_EQ(gate_.hold(), 0);
+  rig.queue().wake();
+  EXPECT_EQ(gate_.wait_until_held(monotonic_ns() + 20 * ns_per_ms), -ETIMEDOUT) << "it is not quiet yet";
+  holding.let_go(1);
+  EXPECT_EQ(gate_.wait_until_held(monotonic_ns() + 10'000 * ns_per_ms), 0);
+  EXPECT_EQ(rig.committed(0), 4096);
+  EXPECT_FALSE(gate_.open()) << "somebody else's thaw";
+  deliver_in_vain(rig, 1, abi::op_write);
+  gate_.end_hold();
+  rig.queue().wake();
+  holding.let_go(1);
+  EXPECT_EQ(rig.committed(1), 4096);
+}
+
+TEST_F(QueueAdmission, AFreezeWaitsForTheEndOfAHold) {
+  ASSERT_EQ(gate_.hold(), 0);
+  EXPECT_EQ(gate_.close(monotonic_ns() + 20 * ns_per_ms, false), -ETIMEDOUT);
+  std::atomic<int> closed = 1;
+  std::thread freezer([&] { closed = gate_.close(monotonic_ns() + 10'000 * ns_per_ms, false); });
+  gate_.end_hold();
+  freezer.join();
+  EXPECT_EQ(closed, 0);
+  EXPECT_EQ(gate_.hold(), -EALREADY) << "and a hold does not wait for the end of a freeze";
+}
+
 TEST_F(QueueAdmission, WhoWaitsForQuietHearsOfTheSeal) {
   ASSERT_EQ(close_gate(), 0);
   std::atomic<int> quiet = 1;
