@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 
@@ -91,10 +92,13 @@ int JsLane::flush_backend(uint32_t timeout_ms) {
 }
 
 void JsLane::close() {
-  // JavaScript may keep the addresses for long, and a backend that is not done may still use them: they stay
-  // valid, without the pages behind them.
+  // JavaScript may keep the addresses for long: they stay valid, without the pages behind them. A backend
+  // that is not done would write zeros from there over what the next server has written, so it keeps its
+  // pages.
   ::munlock(memory_->data(), memory_->size());
-  ::madvise(memory_->data(), memory_->size(), MADV_DONTNEED);
+  const bool done =
+      !lost_ && std::none_of(slots_.begin(), slots_.end(), [](const Slot& slot) { return slot.out; });
+  if (done) ::madvise(memory_->data(), memory_->size(), MADV_DONTNEED);
   const std::lock_guard lock(mutex_);
   queue_ = nullptr;
 }

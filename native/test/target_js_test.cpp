@@ -198,6 +198,23 @@ TEST_F(JsTarget, SurvivesAnswersAndMemoryUsedAfterTheQueue) {
   EXPECT_TRUE(channel_->answer({{0, 0}}));
 }
 
+// The next server has the request too: what is written twice has to be the same bytes.
+TEST_F(JsTarget, ALostBackendsLateWriteStillHasItsBytes) {
+  std::shared_ptr<JsLane> lane;
+  std::byte* late = nullptr;
+  {
+    QueueRig rig(target_, 1);
+    rig.deliver(0, abi::op_write, 0, 8);
+    late = next(1)[0].buffer;
+    std::memset(late, 0x5a, 4096);
+    lane = channel_->lane(0);
+    channel_->lose();
+    rig.queue().drain();
+    rig.queue().join();
+  }
+  EXPECT_EQ(late[4095], std::byte{0x5a});
+}
+
 TEST_F(JsTarget, AnswersEveryRequestOnceUnderLoad) {
   constexpr uint16_t depth = 64;
   constexpr size_t total = 20'000;
