@@ -147,7 +147,7 @@ Napi::Value freeze_devices(const Napi::CallbackInfo& info) {
   const uint32_t deadline_ms = info[1].As<Napi::Number>();
   return on_lane(info.Env(), Executor::no_lane, [devices, deadline_ms](const Call& call) {
     const RunApart apart = [&call](const std::function<void()>& job) {
-      call.environment.executor.post(Executor::no_lane, [job](Control&) { job(); });
+      call.environment.executor.post_awaited([job](Control&) { job(); });
     };
     call.reply.settle(freeze_together(devices, deadline_ms, apart), undefined);
   });

@@ -21,7 +21,7 @@ int Executor::start() {
   return add_worker();
 }
 
-void Executor::post(Lane lane, Job job) {
+void Executor::enqueue(Lane lane, Job job, size_t workers_limit) {
   const std::lock_guard lock(mutex_);
   bury_ended();
   // A job without a lane gets one of its own, under an address that nobody else has meanwhile.
@@ -30,7 +30,7 @@ void Executor::post(Lane lane, Job job) {
   LaneState& state = lanes_[key];
   state.jobs.push_back([own](Control& control) { (*own)(control); });
   if (!state.running && state.jobs.size() == 1) ready_.push_back(key);
-  const bool crowded = ready_.size() > idle_count_ && workers_.size() < workers_max;
+  const bool crowded = ready_.size() > idle_count_ && workers_.size() < workers_limit;
   if (crowded && !workers_.empty()) std::ignore = add_worker();
   wake_.notify_one();
 }

@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <utility>
 
 #include "control.hpp"
 #include "thread.hpp"
@@ -32,7 +33,9 @@ class Executor {
 
   // Starts the first thread.
   int start();
-  void post(Lane lane, Job job);
+  void post(Lane lane, Job job) { enqueue(lane, std::move(job), workers_max); }
+  // For a job that another one waits for: it gets a thread though all of them wait like that.
+  void post_awaited(Job job) { enqueue(no_lane, std::move(job), SIZE_MAX); }
   // Runs what is still posted, then ends the threads. One whose command is still in the kernel is left
   // behind: its end would have to wait for the kernel.
   void stop();
@@ -50,6 +53,7 @@ class Executor {
     bool running = false;
   };
 
+  void enqueue(Lane lane, Job job, size_t workers_limit);
   int add_worker();
   void run(Worker& worker, bool stays);
   bool wait_for_job(std::unique_lock<std::mutex>& lock, Worker& worker, bool stays);

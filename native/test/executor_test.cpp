@@ -63,6 +63,21 @@ TEST(Executor, GivesJobsWithoutALaneThreadsOfTheirOwn) {
   EXPECT_EQ(met, 8);
 }
 
+TEST(Executor, RunsAJobThatAllItsThreadsWaitFor) {
+  Executor executor;
+  ASSERT_EQ(executor.start(), 0);
+  std::atomic<int> done = 0;
+  const auto wait_for_another = [&](Control&) {
+    std::promise<void> ran;
+    executor.post_awaited([&](Control&) { ran.set_value(); });
+    EXPECT_EQ(ran.get_future().wait_for(std::chrono::seconds(20)), std::future_status::ready);
+    done++;
+  };
+  for (int i = 0; i < 64; i++) executor.post(Executor::no_lane, wait_for_another);
+  EXPECT_TRUE(wait_until([&] { return done == 64; }));
+  executor.stop();
+}
+
 TEST(Executor, MayBeStoppedTwiceOrNeverStarted) {
   Executor idle;
   Executor executor;
