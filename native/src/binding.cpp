@@ -17,25 +17,25 @@ namespace ublk {
 
 namespace {
 
-// A flood of failing requests must not grow the queue to JavaScript without bound; what does not fit is
-// dropped.
-constexpr size_t queued_events_max = 256;
-
 DeviceEvents to_device_events(const std::weak_ptr<Served>& served) {
-  const auto emit = [served](std::function<Napi::Object(Napi::Env)> to_event) {
+  const auto emit = [served](Napi::ThreadSafeFunction Served::*queue,
+                             std::function<Napi::Object(Napi::Env)> to_event) {
     const Handle alive = served.lock();
     if (alive == nullptr) return;
-    alive->events.NonBlockingCall(
-        [to_event = std::move(to_event)](Napi::Env env, const Napi::Function& listener) {
+    ((*alive).*queue)
+        .NonBlockingCall([to_event = std::move(to_event)](Napi::Env env, const Napi::Function& listener) {
           if (env != nullptr) listener.Call({to_event(env)});
         });
   };
-  return {.on_io_error =
-              [emit](const IoError& error) {
-                emit([error](Napi::Env env) { return from_io_error(env, error); });
-              },
-          .on_stopped = [emit] { emit([](Napi::Env env) { return from_kind(env, "stopped"); }); },
-          .on_thawed = [emit] { emit([](Napi::Env env) { return from_kind(env, "thawed"); }); }};
+  return {
+      .on_io_error =
+          [emit](const IoError& error) {
+            emit(&Served::io_events, [error](Napi::Env env) { return from_io_error(env, error); });
+          },
+      .on_stopped =
+          [emit] { emit(&Served::state_events, [](Napi::Env env) { return from_kind(env, "stopped"); }); },
+      .on_thawed =
+          [emit] { emit(&Served::state_events, [](Napi::Env env) { return from_kind(env, "thawed"); }); }};
 }
 
 Napi::Value handle_to_value(Napi::Env env, const Handle& served) {
@@ -48,9 +48,7 @@ Napi::Value handle_to_value(Napi::Env env, const Handle& served) {
 Napi::Value open_device(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   auto served = std::make_shared<Served>();
-  served->events =
-      Napi::ThreadSafeFunction::New(env, info[1].As<Napi::Function>(), "ublk events", queued_events_max, 1);
-  served->events.Unref(env);
+  served->open_events(env, info[1].As<Napi::Function>());
   DeviceSpec spec = to_device_spec(info[0].As<Napi::Object>());
   if (spec.target.kind == TargetKind::js) {
     served->backend = NodeChannel::open(env, info[0].As<Napi::Object>().Get("target").As<Napi::Object>());

@@ -11,17 +11,31 @@
 
 namespace ublk {
 
+// A flood of failing requests must not grow the queue to JavaScript without bound; what does not fit is
+// dropped.
+inline constexpr size_t queued_errors_max = 256;
+
 // One served device as JavaScript holds it.
 struct Served {
   std::unique_ptr<Device> device;
-  Napi::ThreadSafeFunction events;
+  // Apart, so that errors crowd out none of the events that say what became of the device.
+  Napi::ThreadSafeFunction io_events;
+  Napi::ThreadSafeFunction state_events;
   std::shared_ptr<NodeChannel> backend;  // of a js target
   std::shared_ptr<FaultPlan> faults;     // of a fault target
 
+  // The listener hears of events, and does not keep the process alive.
+  void open_events(Napi::Env env, const Napi::Function& listener) {
+    io_events = Napi::ThreadSafeFunction::New(env, listener, "ublk errors", queued_errors_max, 1);
+    state_events = Napi::ThreadSafeFunction::New(env, listener, "ublk events", 0, 1);
+    io_events.Unref(env);
+    state_events.Unref(env);
+  }
   // Nothing of it is left in this process, but for JavaScript's own references.
   void close() {
     if (backend != nullptr) backend->close();
-    events.Release();
+    io_events.Release();
+    state_events.Release();
   }
 };
 
