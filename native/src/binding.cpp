@@ -191,8 +191,10 @@ Napi::Value read_device_info(const Napi::CallbackInfo& info) {
 
 Napi::Value remove_device(const Napi::CallbackInfo& info) {
   const uint32_t device_id = info[0].As<Napi::Number>();
-  return on_lane(info.Env(), Executor::no_lane, [device_id](const Call& call) {
-    call.reply.settle(remove_foreign_device(call.control, device_id), undefined);
+  std::optional<uint64_t> owner_tag;
+  if (info[1].IsBigInt()) owner_tag = to_uint64(info[1]);
+  return on_lane(info.Env(), Executor::no_lane, [device_id, owner_tag](const Call& call) {
+    call.reply.settle(remove_foreign_device(call.control, device_id, owner_tag), undefined);
   });
 }
 

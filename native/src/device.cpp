@@ -6,6 +6,7 @@
 
 #include <array>
 #include <cerrno>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -277,12 +278,13 @@ DeviceCounters Device::counters() const {
   return sum;
 }
 
-Status remove_foreign_device(Control& control, uint32_t device_id) {
+Status remove_foreign_device(Control& control, uint32_t device_id, std::optional<uint64_t> owner_tag) {
   Status status = control.open();
   if (!status.ok()) return status;
   abi::DevInfo info = {};
   status = explained(control, get_device_info(control, device_id, info), "GET_DEV_INFO");
   if (!status.ok()) return status;
+  if (owner_tag.value_or(info.ublksrv_flags) != info.ublksrv_flags) return {-ENODEV, "GET_DEV_INFO"};
   const DeviceName device(info);
   status = explained(control, stop_device(control, device, stop_deadline_ms), "STOP_DEV");
   if (!status.ok()) return status;

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <shared_mutex>
 #include <vector>
 
@@ -114,7 +115,9 @@ class Device {
   std::atomic<bool> closing_{false};
 };
 
-// Stops and deletes a device that this process does not serve.
-Status remove_foreign_device(Control& control, uint32_t device_id);
+// Stops and deletes a device that this process does not serve. With a tag only the device that has it: the id
+// may be another one's by now, and then the device is gone (-ENODEV).
+Status remove_foreign_device(Control& control, uint32_t device_id,
+                             std::optional<uint64_t> owner_tag = std::nullopt);
 
 }  // namespace ublk

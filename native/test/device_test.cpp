@@ -292,5 +292,15 @@ TEST_F(Recovery, OfAForeignDeviceCanBeItsRemoval) {
   EXPECT_EQ(remove_foreign_device(control_, FakeControl::device_id).error, -ENODEV);
 }
 
+TEST_F(Recovery, OfAForeignDeviceRemovesNoOtherOneOfItsNumber) {
+  leave_behind();
+  abi::DevInfo info = {};
+  ASSERT_EQ(get_device_info(control_, FakeControl::device_id, info), 0);
+  news();
+  EXPECT_EQ(remove_foreign_device(control_, FakeControl::device_id, info.ublksrv_flags + 1).error, -ENODEV);
+  EXPECT_EQ(news(), (Log{"GET_DEV_INFO"}));
+  EXPECT_TRUE(remove_foreign_device(control_, FakeControl::device_id, info.ublksrv_flags).ok());
+}
+
 }  // namespace
 }  // namespace ublk

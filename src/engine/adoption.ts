@@ -82,7 +82,7 @@ export class Adoption {
   }
 
   private async remove(entry: JournalEntry, info: DeviceInfo | undefined, reason: string): Promise<Reconciliation> {
-    if (info) await this.ublk.removeDevice(info.deviceId, { force: true });
+    if (info) await this.ublk.removeDevice(info.deviceId, { force: true, ownerTag: entry.ownerTag });
     await this.journal.remove(entry.volumeId);
     return report(info ? { ...entry, deviceId: info.deviceId } : entry, "removed", reason);
   }

@@ -99,7 +99,8 @@ export class DeviceMaker {
   private async removeLeftover(entry: JournalEntry): Promise<void> {
     const match = matchDevice(entry, await readKernelView(this.parts.ublk));
     if (match.kind === "mismatch") throw new BlockDeviceError("internal", match.reason);
-    if (match.kind === "found") await this.parts.ublk.removeDevice(match.info.deviceId, { force: true });
+    if (match.kind !== "found") return;
+    await this.parts.ublk.removeDevice(match.info.deviceId, { force: true, ownerTag: entry.ownerTag });
   }
 
   /** Two devices over one image would destroy it. */

@@ -332,7 +332,7 @@ export class UblkBlockDevices implements BlockDevices {
     if (served && isFrozen(served)) throw new BlockDeviceError("frozen", `${info.path} is frozen: thaw it first`);
     if (served) return await this.guard.stopUnused(served.device, info);
     await this.guard.assertUnused(info);
-    await this.parts.ublk.removeDevice(info.deviceId, { force: true });
+    await this.parts.ublk.removeDevice(info.deviceId, { force: true, ownerTag: entry.ownerTag });
   }
 
   private async forget(entry: JournalEntry): Promise<void> {

@@ -33,8 +33,11 @@ export interface Addon {
   setFaultRules(handle: DeviceHandle, rules: NativeFaultRule[]): Promise<void>;
   /** What the kernel says of one device, whoever serves it. */
   readDeviceInfo(deviceId: number): Promise<NativeDeviceInfo>;
-  /** Stops and deletes a device that no handle of this process serves. */
-  removeDevice(deviceId: number): Promise<void>;
+  /**
+   * Stops and deletes a device that no handle of this process serves. With a tag, only the device that has it; another
+   * one of this number makes it ENODEV.
+   */
+  removeDevice(deviceId: number, ownerTag?: bigint): Promise<void>;
   /** Counters since bring-up, summed over the queues. Reading them disturbs nothing. */
   readStats(handle: DeviceHandle): NativeStats;
   /**

@@ -10,7 +10,7 @@ import type { KernelReport } from "./kernel-report.js";
 import type { FeatureReport } from "./negotiate.js";
 import type { DeviceOptions, DeviceParams, Target } from "./options.js";
 import type { RecoverOptions } from "./recover.js";
-import { loadUblk, type Ublk } from "./ublk.js";
+import { loadUblk, type RemoveOptions, type Ublk } from "./ublk.js";
 
 export type { Backend, BackendAnswer } from "./backend.js";
 export type { DataMode } from "./data-modes.js";
@@ -30,6 +30,7 @@ export type { DeviceOptions, DeviceParams, Target } from "./options.js";
 export type { RecoverOptions } from "./recover.js";
 export type { DeviceStats } from "./stats.js";
 export type { PlainTarget } from "./target.js";
+export type { RemoveOptions } from "./ublk.js";
 
 let loaded: Ublk | undefined;
 
@@ -86,6 +87,6 @@ export async function checkKernel(): Promise<KernelReport> {
  * Deletes a device that nobody serves. One that waits for a server goes only with `force`, because the I/O waiting in it
  * fails; one that is served is refused.
  */
-export async function removeDevice(deviceId: number, options?: { force?: boolean }): Promise<void> {
+export async function removeDevice(deviceId: number, options?: RemoveOptions): Promise<void> {
   await library().removeDevice(deviceId, options);
 }

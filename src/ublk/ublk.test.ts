@@ -198,6 +198,14 @@ describe("listDevices and removeDevice", () => {
     else expect((await failure(outcome)).code).toBe("device_busy");
     expect(kernel.devices.has(0)).toBe(!removed);
   });
+
+  test("removal by tag leaves alone the device of somebody else that has the number now", async () => {
+    kernel.addForeign({ state: deviceStates.quiesced, ownerTag: 7n });
+    expect((await failure(ublk.removeDevice(0, { force: true, ownerTag: 8n }))).code).toBe("device_missing");
+    expect(kernel.devices.has(0)).toBe(true);
+    await ublk.removeDevice(0, { force: true, ownerTag: 7n });
+    expect(kernel.devices.has(0)).toBe(false);
+  });
 });
 
 test("getFeatures gives names and first kernels", async () => {

@@ -24,6 +24,14 @@ import { findUblkBelow } from "./stacking.js";
 import { findImagePath, toNativeTarget } from "./target.js";
 import { waitUntilOwned } from "./unprivileged.js";
 
+/** Which device may be removed, besides its number. */
+export interface RemoveOptions {
+  /** Also one that waits for a server, whose I/O fails then. */
+  force?: boolean;
+  /** Only the device that was made with this tag. */
+  ownerTag?: bigint;
+}
+
 /** How a {@link Ublk} behaves, whatever device it is asked for. */
 export interface UblkSettings {
   /** Make devices although this kernel is known to break: as if every device were made with `allowBrokenKernel`. */
@@ -162,13 +170,14 @@ export class Ublk {
 
   /**
    * Deletes a device that nobody serves. A dead one goes at once; one that waits for a server (`quiesced`, `fail-io`)
-   * only with `force`, because the I/O waiting in it fails. A device that is served is refused.
+   * only with `force`, because the I/O waiting in it fails. A device that is served is refused. With `ownerTag` another
+   * device that got this number meanwhile is left alone, and the one that was meant is missing.
    */
-  async removeDevice(deviceId: number, { force = false }: { force?: boolean } = {}): Promise<void> {
+  async removeDevice(deviceId: number, { force = false, ownerTag }: RemoveOptions = {}): Promise<void> {
     const context = { operation: "removeDevice", subject: `device ${deviceId}`, deviceId };
     await this.explained(context, async () => {
       assertRemovable(toDeviceInfo(await this.addon.readDeviceInfo(deviceId)), force);
-      await this.addon.removeDevice(deviceId);
+      await this.addon.removeDevice(deviceId, ownerTag);
     });
   }
 

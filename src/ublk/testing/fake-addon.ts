@@ -132,8 +132,10 @@ export class FakeAddon implements Addon {
     return this.kernel.run("GET_DEV_INFO", deviceId, () => ({ ...this.kernel.find(deviceId, "GET_DEV_INFO") }));
   }
 
-  async removeDevice(deviceId: number): Promise<void> {
-    this.remove(this.kernel.find(deviceId, "STOP_DEV"), "STOP_DEV");
+  async removeDevice(deviceId: number, ownerTag?: bigint): Promise<void> {
+    const info = this.kernel.find(deviceId, "STOP_DEV");
+    if (ownerTag !== undefined && ownerTag !== info.ownerTag) throw toNativeFailure("GET_DEV_INFO", "ENODEV");
+    this.remove(info, "STOP_DEV");
   }
 
   dieAt(): boolean {
