@@ -52,7 +52,11 @@ describe("identity", () => {
       vendorVersion: "1.2.3",
     });
     const { response } = await client.call(rpcs.getPluginCapabilities, {});
-    expect(response?.capabilities.map((entry) => entry.type?.value.type)).toEqual([1, 2]);
+    expect(response?.capabilities.map(({ type }) => [type?.$case, type?.value.type])).toEqual([
+      ["service", 1],
+      ["service", 2],
+      ["volumeExpansion", 1],
+    ]);
     expect((await client.call(rpcs.probe, {})).response).toEqual({ ready: true });
   });
 
@@ -65,10 +69,10 @@ describe("identity", () => {
 });
 
 test("a method that is not advertised answers UNIMPLEMENTED and says which", async () => {
-  const outcome = await client.call(rpcs.controllerExpandVolume, { volumeId: "x" });
+  const outcome = await client.call(rpcs.controllerPublishVolume, { volumeId: "x", nodeId: "node-a" });
   expect(outcome.code).toBe("UNIMPLEMENTED");
   expect(outcome.message).toBe(
-    "this driver does not offer Controller/ControllerExpandVolume, and its capabilities say so",
+    "this driver does not offer Controller/ControllerPublishVolume, and its capabilities say so",
   );
 });
 
@@ -280,6 +284,57 @@ describe("ListVolumes", () => {
 
   test("a negative number of entries is invalid", async () => {
     expect((await client.call(rpcs.listVolumes, { maxEntries: -1 })).code).toBe("INVALID_ARGUMENT");
+  });
+});
+
+describe("ControllerExpandVolume", () => {
+  const expand = (volumeId: string, requiredBytes: bigint, limitBytes = 0n) =>
+    client.call(rpcs.controllerExpandVolume, { volumeId, capacityRange: { requiredBytes, limitBytes } });
+
+  test("answers the exact size, and asks the node for the file system's part", async () => {
+    const { volumeId } = await createVolume();
+    const answer = { capacityBytes: 3n * mebibyte, nodeExpansionRequired: true };
+    expect((await expand(volumeId, 3n * mebibyte)).response).toEqual(answer);
+    expect((await client.call(rpcs.controllerGetVolume, { volumeId })).response?.volume?.capacityBytes).toBe(
+      3n * mebibyte,
+    );
+  });
+
+  test("refuses what makes no sense with the specification's codes", async () => {
+    const { volumeId } = await createVolume();
+    const codes = [
+      await client.call(rpcs.controllerExpandVolume, { volumeId }),
+      await expand("", mebibyte),
+      await expand("none", mebibyte),
+      await expand(volumeId, 0n, mebibyte),
+      await expand(volumeId, 2n ** 60n),
+    ].map(({ code }) => code);
+    expect(codes).toEqual(["INVALID_ARGUMENT", "INVALID_ARGUMENT", "NOT_FOUND", "OUT_OF_RANGE", "RESOURCE_EXHAUSTED"]);
+  });
+
+  test("is offered offline only where the kernel cannot grow devices in use, and then refuses those", async () => {
+    workspace.blockDevices.onlineResize = false;
+    const { response } = await client.call(rpcs.getPluginCapabilities, {});
+    expect(response?.capabilities.at(-1)?.type).toMatchObject({ $case: "volumeExpansion", value: { type: 2 } });
+    const { volumeId } = await createVolume();
+    const stagingTargetPath = await workspace.makeDirectory("targets", "staging");
+    await client.call(rpcs.nodeStageVolume, { volumeId, stagingTargetPath, volumeCapability: mountCapability });
+    expect((await expand(volumeId, 3n * mebibyte)).code).toBe("FAILED_PRECONDITION");
+  });
+});
+
+describe("ControllerGetVolume", () => {
+  test("answers what CreateVolume answered, published to no node by the controller", async () => {
+    const volume = await createVolume();
+    const { response } = await client.call(rpcs.controllerGetVolume, { volumeId: volume.volumeId });
+    expect(response).toEqual({ volume, status: { publishedNodeIds: [] } });
+  });
+
+  test.each([
+    ["", "INVALID_ARGUMENT"],
+    ["none", "NOT_FOUND"],
+  ])("of the volume %j is %s", async (volumeId, code) => {
+    expect((await client.call(rpcs.controllerGetVolume, { volumeId })).code).toBe(code);
   });
 });
 

@@ -16,6 +16,7 @@ import type { Mounter } from "./node/mounter.js";
 import { createNodeService } from "./node/node-service.js";
 import { VolumeDevices } from "./node/volume-devices.js";
 import type { Pools } from "./pools/pools.js";
+import { VolumeExpander } from "./pools/volume-expander.js";
 import { VolumeProvisioner } from "./pools/volume-provisioner.js";
 import { createChain, defaultChainOptions } from "./rpc/chain.js";
 import { SocketServer } from "./rpc/server.js";
@@ -46,8 +47,14 @@ export function createDriver({ driverName, version, nodeId }: DriverIdentity, pa
   const { pools, blockDevices, logger } = parts;
   const topology = new NodeTopology(driverName, nodeId);
   const provisioner = new VolumeProvisioner(pools, blockDevices);
-  const identity = createIdentityService({ driverName, version, checkHealth: parts.checkHealth });
-  const controller = createControllerService({ provisioner, pools, topology });
+  const expander = new VolumeExpander(pools, blockDevices);
+  const identity = createIdentityService({
+    driverName,
+    version,
+    checkHealth: parts.checkHealth,
+    canExpandOnline: async () => (await blockDevices.capabilities()).onlineResize,
+  });
+  const controller = createControllerService({ provisioner, expander, pools, topology });
   const devices = new VolumeDevices({ mapping: noMapping, ...parts });
   const node = createNodeService({ ...parts, devices }, { nodeId, topology, volumeCountMax: parts.volumeCountMax });
 

@@ -11,6 +11,7 @@ import type { Mounter } from "../node/mounter.js";
 import { readVolumeCountMax } from "../node/volume-limit.js";
 import type { MemoryFilesystems } from "../pools/memory-filesystem.js";
 import { openPools } from "../pools/open-pools.js";
+import { VolumeExpander } from "../pools/volume-expander.js";
 import type { RunCommand } from "../system/command.js";
 import { acquireFileLock } from "../system/file-lock.js";
 
@@ -75,6 +76,8 @@ async function start(config: NodeConfig, parts: NodeParts, { undo, onLockLost }:
   undo.push(() => blockDevices.close());
   for (const { reason, ...entry } of (await blockDevices.adopt()).entries) logger.info(entry, `adoption: ${reason}`);
   await pools.collectOrphans(new Set((await blockDevices.list()).map((device) => device.volumeId)));
+  await pools.undoGrowths();
+  await new VolumeExpander(pools, blockDevices).growDevices(logger);
   const { socketPath } = config;
   const volumeCountMax = await readVolumeCountMax(release());
   const checkHealth = () => pools.checkHealth();

@@ -3,7 +3,6 @@ import {
   type ControllerServer,
   type CreateVolumeRequest,
   type GetCapacityRequest,
-  type CapacityRange as ProtoRange,
   type Volume as ProtoVolume,
   ControllerServiceCapability_RPC_Type as RpcType,
   type TopologyRequirement,
@@ -11,26 +10,31 @@ import {
   type ValidateVolumeCapabilitiesResponse,
 } from "../gen/csi/csi.js";
 import { explainMismatch } from "../pools/capability-check.js";
-import type { CapacityRange } from "../pools/capacity-range.js";
 import type { Pools } from "../pools/pools.js";
 import type { Volume } from "../pools/volume.js";
+import type { VolumeExpander } from "../pools/volume-expander.js";
 import type { VolumeProvisioner } from "../pools/volume-provisioner.js";
+import { fromProtoRange } from "../rpc/capacity-range.js";
 import { toProtoContentSource } from "../rpc/content-source.js";
 import type { Handlers } from "../rpc/handler.js";
 import { requireField, requireVolumeId } from "../rpc/required.js";
 import type { NodeTopology } from "../rpc/topology.js";
 import { fromProtoCapabilities } from "../rpc/volume-capability.js";
 import { listPage } from "./page.js";
+import { createVolumeChangeHandlers } from "./volume-change-service.js";
 
 const rpcTypes = [
   RpcType.CREATE_DELETE_VOLUME,
   RpcType.LIST_VOLUMES,
   RpcType.GET_CAPACITY,
+  RpcType.EXPAND_VOLUME,
+  RpcType.GET_VOLUME,
   RpcType.SINGLE_NODE_MULTI_WRITER,
 ];
 
 export interface ControllerDependencies {
   provisioner: VolumeProvisioner;
+  expander: VolumeExpander;
   pools: Pools;
   topology: NodeTopology;
 }
@@ -45,6 +49,7 @@ export function createControllerService(dependencies: ControllerDependencies): H
       await provisioner.delete(requireVolumeId(volumeId));
       return {};
     },
+    ...createVolumeChangeHandlers({ ...dependencies, toProto }),
     validateVolumeCapabilities: async (request) => validateCapabilities(request, pools),
     listVolumes: async ({ startingToken, maxEntries }) => {
       const { items, nextToken } = listPage(pools.listVolumes(), startingToken, maxEntries);
@@ -114,12 +119,6 @@ function toProtoVolume(volume: Volume, topology: NodeTopology): ProtoVolume {
     contentSource: toProtoContentSource(contentSource),
     accessibleTopology: [topology.toProto()],
   };
-}
-
-// In proto3 an absent bound and a bound of 0 look the same.
-function fromProtoRange(range: ProtoRange | undefined): CapacityRange | undefined {
-  if (range === undefined) return undefined;
-  return { requiredBytes: range.requiredBytes || undefined, limitBytes: range.limitBytes || undefined };
 }
 
 function assertNoSource({ volumeContentSource, mutableParameters }: CreateVolumeRequest): void {

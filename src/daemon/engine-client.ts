@@ -1,6 +1,7 @@
 import {
   type AdoptionReport,
   type BlockDevice,
+  type BlockDeviceCapabilities,
   BlockDeviceError,
   type BlockDeviceLimits,
   type BlockDeviceListener,
@@ -73,6 +74,11 @@ export class EngineClient implements BlockDevices {
 
   async endCopy(copyId: string): Promise<void> {
     await this.connection.call(EngineService.endCopy, { copyId });
+  }
+
+  async capabilities(): Promise<BlockDeviceCapabilities> {
+    const { onlineResize } = await this.connection.call(EngineService.getCapabilities, {});
+    return { onlineResize };
   }
 
   async stats(volumeId: string): Promise<BlockDeviceStats> {

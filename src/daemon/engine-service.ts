@@ -57,6 +57,7 @@ export function createEngineService(devices: BlockDevices): Handlers<EngineServe
       await devices.endCopy(checkCopyId(copyId));
       return {};
     },
+    getCapabilities: async () => await devices.capabilities(),
     adopt: async () => ({ entries: (await devices.adopt()).entries.map(toAdoptionMessage) }),
   };
 }

@@ -48,6 +48,8 @@ export interface BlockDevices {
   findCopy(copyId: string): Promise<ImageCopy | undefined>;
   /** Forgets a copy, and cancels it when it is under way; the target file stays. An unknown one is a success. */
   endCopy(copyId: string): Promise<void>;
+  /** What this engine can do on the running kernel. */
+  capabilities(): Promise<BlockDeviceCapabilities>;
   /** The counters of a device since this engine began to serve it. */
   stats(volumeId: string): Promise<BlockDeviceStats>;
   /** Tells the listener what happens to devices from now on. Returns the function that ends that. */
@@ -117,6 +119,12 @@ export interface ImageCopy {
   totalBytes: bigint;
   /** Why it failed. */
   reason?: string;
+}
+
+/** What depends on the kernel. */
+export interface BlockDeviceCapabilities {
+  /** Whether `resize` works; where it does not, a device gets its new size when it is detached and attached again. */
+  onlineResize: boolean;
 }
 
 /** Counters of one device since its present server began to serve it. */

@@ -1,3 +1,4 @@
+import { KeyedMutex } from "../system/keyed-mutex.js";
 import { findDeviceUsers } from "../ublk/device-users.js";
 import type { DeviceInfo, UblkDevice } from "../ublk/index.js";
 import type { Ublk } from "../ublk/ublk.js";
@@ -6,6 +7,7 @@ import {
   type AdoptionEntry,
   type AdoptionReport,
   type BlockDevice,
+  type BlockDeviceCapabilities,
   BlockDeviceError,
   type BlockDeviceLimits,
   type BlockDeviceListener,
@@ -24,7 +26,6 @@ import { findImageChange } from "./image-identity.js";
 import type { Journal } from "./journal.js";
 import { type JournalEntry, matchesSpec } from "./journal-entry.js";
 import { type KernelView, type Match, matchDevice, readKernelView, readViewOfOne } from "./kernel-view.js";
-import { KeyedMutex } from "./keyed-mutex.js";
 import type { EngineLogger } from "./logger.js";
 import { PlainCopies } from "./plain-copies.js";
 import { logOutcome } from "./reconciliation-log.js";
@@ -154,6 +155,11 @@ export class UblkBlockDevices implements BlockDevices {
 
   async endCopy(copyId: string): Promise<void> {
     this.copies.end(copyId);
+  }
+
+  async capabilities(): Promise<BlockDeviceCapabilities> {
+    const features = await this.parts.ublk.getFeatures();
+    return { onlineResize: features.some(({ name }) => name === "UPDATE_SIZE") };
   }
 
   async stats(volumeId: string): Promise<BlockDeviceStats> {

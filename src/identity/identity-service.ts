@@ -1,4 +1,9 @@
-import { type IdentityServer, PluginCapability_Service_Type as ServiceType } from "../gen/csi/csi.js";
+import {
+  PluginCapability_VolumeExpansion_Type as ExpansionType,
+  type IdentityServer,
+  type PluginCapability,
+  PluginCapability_Service_Type as ServiceType,
+} from "../gen/csi/csi.js";
 import type { Handlers } from "../rpc/handler.js";
 
 export interface IdentityOptions {
@@ -6,6 +11,8 @@ export interface IdentityOptions {
   version: string;
   /** Throws with the reason when the driver cannot do its work. */
   checkHealth: () => Promise<void>;
+  /** Whether volumes can grow while they are used. */
+  canExpandOnline: () => Promise<boolean>;
 }
 
 /** Who the driver is, which services it has, and whether it works. */
@@ -13,12 +20,21 @@ export function createIdentityService(options: IdentityOptions): Handlers<Identi
   const services = [ServiceType.CONTROLLER_SERVICE, ServiceType.VOLUME_ACCESSIBILITY_CONSTRAINTS];
   return {
     getPluginInfo: async () => ({ name: options.driverName, vendorVersion: options.version, manifest: {} }),
-    getPluginCapabilities: async () => ({
-      capabilities: services.map((type) => ({ type: { $case: "service", value: { type } } })),
-    }),
+    getPluginCapabilities: async () => {
+      const expansion = (await options.canExpandOnline()) ? ExpansionType.ONLINE : ExpansionType.OFFLINE;
+      return { capabilities: [...services.map(toServiceCapability), toExpansionCapability(expansion)] };
+    },
     probe: async () => {
       await options.checkHealth();
       return { ready: true };
     },
   };
+}
+
+function toServiceCapability(type: ServiceType): PluginCapability {
+  return { type: { $case: "service", value: { type } } };
+}
+
+function toExpansionCapability(type: ExpansionType): PluginCapability {
+  return { type: { $case: "volumeExpansion", value: { type } } };
 }

@@ -1,6 +1,6 @@
 import { DriverError } from "../errors.js";
 import { maxBytes, minBytes } from "./bytes.js";
-import { fsSizeBytesMin, type VolumeCapability } from "./volume.js";
+import { fsSizeBytesMin, type Volume, type VolumeCapability } from "./volume.js";
 
 /** The size a caller asked for; undefined bounds are open. */
 export interface CapacityRange {
@@ -35,6 +35,24 @@ export function chooseSizeBytes(range: CapacityRange | undefined, rules: SizeRul
     );
   }
   return chosenBytes;
+}
+
+/**
+ * The size of a volume after an expansion: what it has when the range allows that, for volumes never shrink; otherwise
+ * the smallest multiple of the block in the range.
+ */
+export function chooseGrownSizeBytes(range: CapacityRange | undefined, volume: Volume): bigint {
+  if (range === undefined) throw invalid("required for an expansion: give required_bytes");
+  const { requiredBytes = 0n, limitBytes } = checkRange(range);
+  const blockBytes = BigInt(volume.parameters.logicalBlockSizeBytes);
+  const chosenBytes = maxBytes(roundUp(requiredBytes, blockBytes), volume.sizeBytes);
+  if (chosenBytes > largestSizeBytes) throw outOfRange(`${chosenBytes} bytes, the largest is ${largestSizeBytes}`);
+  if (limitBytes === undefined || chosenBytes <= limitBytes) return chosenBytes;
+  if (volume.sizeBytes > limitBytes) {
+    throw outOfRange(`the volume has ${volume.sizeBytes} bytes, more than limit_bytes ${limitBytes}: it never shrinks`);
+  }
+  const block = `a multiple of the logical block of ${blockBytes}`;
+  throw outOfRange(`no size from ${requiredBytes} to ${limitBytes} bytes is ${block}: give such a size`);
 }
 
 /** Whether an existing volume satisfies a repeated request. */

@@ -15,12 +15,36 @@ const allocationTimeoutMs = 10 * 60_000;
 export async function createImage(request: ImageRequest, runCommand: RunCommand): Promise<void> {
   try {
     await createSparse(request);
-    if (request.provisioning === "thick") await allocate(request, runCommand);
-    await sync(request.path);
+    const { path, sizeBytes } = request;
+    if (request.provisioning === "thick") await allocate({ path, fromBytes: 0n, toBytes: sizeBytes }, runCommand);
+    await sync(path);
   } catch (error) {
     await rm(request.path, { force: true });
     throw error;
   }
+}
+
+/** A step from one size of an image to another. */
+export interface ImageGrowth {
+  path: string;
+  /** What the image has in use. It may be larger already: what lies behind is of an earlier attempt. */
+  fromBytes: bigint;
+  toBytes: bigint;
+  provisioning: Provisioning;
+}
+
+/** Grows an image, durably, while it may be in use. After a failure it has some size from the old one on. */
+export async function growImage(growth: ImageGrowth, runCommand: RunCommand): Promise<void> {
+  const { path, fromBytes, toBytes, provisioning } = growth;
+  await setImageSize(path, toBytes);
+  if (provisioning === "thick") await allocate({ path, fromBytes, toBytes }, runCommand);
+  await sync(path);
+}
+
+/** Takes back a growth that came to nothing. Nobody may have been given a byte beyond this size. */
+export async function cutImage(path: string, sizeBytes: bigint): Promise<void> {
+  await setImageSize(path, sizeBytes);
+  await sync(path);
 }
 
 /** Bytes that an image occupies; 0 for one that does not exist (yet). */
@@ -40,7 +64,12 @@ export function isOutOfSpace(error: unknown): boolean {
 }
 
 async function createSparse({ path, sizeBytes }: ImageRequest): Promise<void> {
-  const file = await open(path, "wx", 0o600);
+  await (await open(path, "wx", 0o600)).close();
+  await setImageSize(path, sizeBytes);
+}
+
+async function setImageSize(path: string, sizeBytes: bigint): Promise<void> {
+  const file = await open(path, "r+");
   try {
     await file.truncate(Number(sizeBytes));
   } catch (error) {
@@ -53,9 +82,13 @@ async function createSparse({ path, sizeBytes }: ImageRequest): Promise<void> {
 }
 
 // Node has no fallocate(2). The program also reports a file system that cannot preallocate instead of writing zeroes.
-async function allocate({ path, sizeBytes }: ImageRequest, runCommand: RunCommand): Promise<void> {
+async function allocate(
+  { path, fromBytes, toBytes }: Omit<ImageGrowth, "provisioning">,
+  runCommand: RunCommand,
+): Promise<void> {
+  const range = ["--offset", fromBytes.toString(), "--length", (toBytes - fromBytes).toString()];
   try {
-    await runCommand("fallocate", ["--length", sizeBytes.toString(), path], { timeoutMs: allocationTimeoutMs });
+    await runCommand("fallocate", [...range, path], { timeoutMs: allocationTimeoutMs });
   } catch (error) {
     if (!toMessage(error).includes("not supported")) throw error;
     const message = `the file system of ${path} cannot preallocate: use provisioning "thin", or a pool on xfs or ext4`;

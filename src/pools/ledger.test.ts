@@ -21,6 +21,15 @@ test("what does not fit is refused with both figures, and not booked", () => {
   expect(ledger.reservedBytes).toBe(600n);
 });
 
+test("a growth books what it adds, and one that does not fit leaves the booking as it was", () => {
+  const ledger = new Ledger("disk");
+  ledger.reserve("a", 600n, roomy);
+  ledger.grow("a", 1000n, roomy);
+  expect(ledger.reservedBytes).toBe(1000n);
+  expect(() => ledger.grow("a", 1001n, roomy)).toThrow(expect.objectContaining({ code: "no_space" }));
+  expect(ledger.reservedBytes).toBe(1000n);
+});
+
 test("free bytes of the file system bound a reservation, less what thin volumes may still take", () => {
   const ledger = new Ledger("disk");
   expect(ledger.availableBytes({ limitBytes: 1000n, freeBytes: 300n, outstandingBytes: 100n })).toBe(200n);

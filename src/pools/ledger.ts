@@ -35,14 +35,15 @@ export class Ledger {
 
   /** Books a new volume, or fails before anything was made. Checks and books in one step, so callers need no lock. */
   reserve(volumeId: string, sizeBytes: bigint, usage: SpaceUsage): void {
-    const availableBytes = this.availableBytes(usage);
-    if (sizeBytes > availableBytes) {
-      throw new DriverError(
-        "no_space",
-        `pool ${this.poolName} has ${availableBytes} bytes available, ${sizeBytes} were asked for`,
-      );
-    }
+    this.assertAvailable(sizeBytes, usage);
     this.record(volumeId, sizeBytes);
+  }
+
+  /** Books what a volume needs to have so many bytes, beyond what is booked for it; or fails and books nothing. */
+  grow(volumeId: string, toBytes: bigint, usage: SpaceUsage): void {
+    const bookedBytes = this.reservations.get(volumeId) ?? 0n;
+    this.assertAvailable(toBytes - bookedBytes, usage);
+    this.record(volumeId, toBytes);
   }
 
   /** Books a volume that exists already, whether it fits or not. */
@@ -57,5 +58,14 @@ export class Ledger {
   /** Every booked volume with its bytes. */
   entries(): Array<[volumeId: string, sizeBytes: bigint]> {
     return [...this.reservations];
+  }
+
+  private assertAvailable(askedBytes: bigint, usage: SpaceUsage): void {
+    const availableBytes = this.availableBytes(usage);
+    if (askedBytes <= availableBytes) return;
+    throw new DriverError(
+      "no_space",
+      `pool ${this.poolName} has ${availableBytes} bytes available, ${askedBytes} were asked for`,
+    );
   }
 }

@@ -51,7 +51,8 @@ async function readVolume(pool: Pool, id: string): Promise<Volume> {
     throw new DriverError("internal", `${path} names volume ${volume.id}: move the directory back to that name`);
   }
   const imageBytes = await readImageSize(pool, id);
-  if (imageBytes !== volume.sizeBytes) {
+  const isGrowing = volume.growingToBytes !== undefined && imageBytes > volume.sizeBytes;
+  if (imageBytes !== volume.sizeBytes && !isGrowing) {
     const found = imageBytes === 0n ? "is missing or empty" : `has ${imageBytes} bytes`;
     const expected = `the volume has ${volume.sizeBytes}: restore the image from a backup`;
     throw new DriverError("internal", `${pool.imagePath(id)} ${found}, ${expected}`);

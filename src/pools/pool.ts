@@ -3,7 +3,8 @@ import { join } from "node:path";
 import { DriverError, hasErrno } from "../errors.js";
 import type { RunCommand } from "../system/command.js";
 import { makeDirectoryDurably, syncDirectory, temporaryPathOf } from "../system/files.js";
-import { createImage, isOutOfSpace, readAllocatedBytes } from "./image.js";
+import { KeyedMutex } from "../system/keyed-mutex.js";
+import { createImage, cutImage, growImage, isOutOfSpace, readAllocatedBytes } from "./image.js";
 import { Ledger, type SpaceUsage } from "./ledger.js";
 import type { PoolDirectory } from "./pool-directory.js";
 import { writeRecord } from "./record-file.js";
@@ -23,6 +24,7 @@ export interface PoolSpec {
 /** One pool: makes and removes volumes on disk, and keeps the ledger of what they hold. */
 export class Pool {
   readonly ledger: Ledger;
+  private readonly mutex = new KeyedMutex();
 
   constructor(
     readonly spec: PoolSpec,
@@ -47,14 +49,49 @@ export class Pool {
 
   /** Makes image, then record. After a failure nothing of the volume is left. */
   async createVolume(volume: Volume): Promise<void> {
-    this.ledger.reserve(volume.id, volume.sizeBytes, await this.readUsage());
+    await this.book((usage) => this.ledger.reserve(volume.id, volume.sizeBytes, usage));
     try {
       await this.createFiles(volume);
     } catch (cause) {
       this.ledger.release(volume.id);
-      if (!isOutOfSpace(cause)) throw cause;
-      throw new DriverError("no_space", `pool ${this.name} is full: ${volume.sizeBytes} bytes do not fit`, { cause });
+      throw this.explainFull(cause, volume.sizeBytes);
     }
+  }
+
+  /**
+   * Gives a volume's image a larger size, and then its record; returns what the record says now. After a failure the
+   * volume is as it was, or is marked as growing, which a repeated call finishes and the next start takes back.
+   */
+  async growVolume(volume: Volume, toBytes: bigint): Promise<Volume> {
+    await this.book((usage) => this.ledger.grow(volume.id, toBytes, usage));
+    const growing = { ...volume, growingToBytes: toBytes };
+    try {
+      await this.writeVolume(growing);
+      await this.growImage(growing, toBytes);
+    } catch (cause) {
+      // What cannot be undone now is taken back at the next start, or finished by a repetition.
+      await this.undoGrowth(growing).catch(() => undefined);
+      throw this.explainFull(cause, toBytes);
+    }
+    // Should this fail, either record may be the one on disk, so the image has to stay as large as both of them say.
+    const grown = { ...volume, sizeBytes: toBytes, growingToBytes: undefined };
+    await this.writeVolume(grown);
+    return grown;
+  }
+
+  /** Takes back a growth that did not reach the record's size. Returns what the record says now. */
+  async undoGrowth(volume: Volume): Promise<Volume> {
+    const { id, sizeBytes } = volume;
+    await cutImage(this.imagePath(id), sizeBytes);
+    const restored = { ...volume, growingToBytes: undefined };
+    await this.writeVolume(restored);
+    this.ledger.record(id, sizeBytes);
+    return restored;
+  }
+
+  /** Replaces the record of a volume that exists. */
+  async writeVolume(volume: Volume): Promise<void> {
+    await writeRecord(this.recordPath(volume.id), volumeRecordFormat, volume);
   }
 
   /** Removes record, then image, so that a crash leaves at most an orphan image. */
@@ -75,6 +112,21 @@ export class Pool {
     return join(this.directory.volumesPath, volumeId);
   }
 
+  private async growImage({ id, sizeBytes, parameters }: Volume, toBytes: bigint): Promise<void> {
+    const { provisioning } = parameters;
+    await growImage({ path: this.imagePath(id), fromBytes: sizeBytes, toBytes, provisioning }, this.runCommand);
+  }
+
+  /** One booking at a time, so that each sees what the one before it took from the file system. */
+  private async book(entry: (usage: SpaceUsage) => void): Promise<void> {
+    await this.mutex.run("booking", async () => entry(await this.readUsage()));
+  }
+
+  private explainFull(cause: unknown, sizeBytes: bigint): unknown {
+    if (!isOutOfSpace(cause)) return cause;
+    return new DriverError("no_space", `pool ${this.name} is full: ${sizeBytes} bytes do not fit`, { cause });
+  }
+
   // The directory comes first and outside of the clean-up: one that exists already belongs to another volume.
   private async createFiles(volume: Volume): Promise<void> {
     const { id, sizeBytes, parameters } = volume;
@@ -82,7 +134,7 @@ export class Pool {
     try {
       const { provisioning } = parameters;
       await createImage({ path: this.imagePath(id), sizeBytes, provisioning }, this.runCommand);
-      await writeRecord(this.recordPath(id), volumeRecordFormat, volume);
+      await this.writeVolume(volume);
     } catch (error) {
       await this.removeFiles(id);
       throw error;

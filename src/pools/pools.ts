@@ -75,6 +75,35 @@ export class Pools {
     this.index(volume);
   }
 
+  /** Grows a volume on disk. Its device, if it has one, stays as large as it was. */
+  async growVolume(volume: Volume, toBytes: bigint): Promise<Volume> {
+    const grown = await this.poolOf(volume).growVolume(volume, toBytes);
+    this.index(grown);
+    return grown;
+  }
+
+  /** Replaces the record of a volume that exists. */
+  async updateVolume(volume: Volume): Promise<void> {
+    await this.poolOf(volume).writeVolume(volume);
+    this.index(volume);
+  }
+
+  /** Takes back the growths that a crash has cut short. Nobody was told of them, and whoever asked will ask again. */
+  async undoGrowths(): Promise<void> {
+    for (const volume of this.listVolumes().filter(({ growingToBytes }) => growingToBytes !== undefined)) {
+      const { id: volumeId, pool } = volume;
+      await this.poolOf(volume)
+        .undoGrowth(volume)
+        .then(
+          (restored) => {
+            this.index(restored);
+            this.logger.warn({ volumeId, pool }, "growth that a crash had cut short taken back");
+          },
+          (err: unknown) => this.logger.error({ volumeId, pool, err }, "growth that was cut short not taken back"),
+        );
+    }
+  }
+
   /** The index forgets the volume last, so that a deletion that fails half-way can be repeated. */
   async deleteVolume(volume: Volume): Promise<void> {
     await this.poolOf(volume).deleteVolume(volume.id);

@@ -46,6 +46,7 @@ export const volumeRecordFormat: RecordFormat<Volume> = {
     id: volumeId,
     name: z.string().min(1),
     sizeBytes,
+    growingToBytes: sizeBytes.optional(),
     pool: z.string().min(1),
     parameters,
     capabilities: z.array(capability),

@@ -56,6 +56,8 @@ export interface Volume {
   /** What the caller of CreateVolume named it; the key of idempotency. */
   name: string;
   sizeBytes: bigint;
+  /** Set while the image grows from `sizeBytes` to this: it may have any size in between. Nobody uses more than `sizeBytes`. */
+  growingToBytes?: bigint | undefined;
   /** The pool's name when the volume was made. */
   pool: string;
   parameters: VolumeParameters;

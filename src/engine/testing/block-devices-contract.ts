@@ -162,6 +162,10 @@ export function describeBlockDevices(name: string, createHarness: () => Promise<
         expect(await devices.find("one")).toEqual(device);
       });
 
+    test("capabilities say whether resize works", async () => {
+      expect(await devices.capabilities()).toEqual({ onlineResize: harness.canResize });
+    });
+
     kernelTest("resize grows a device, which keeps the size over a kill and is known by it from then on", async () => {
       const spec = await harness.createVolume("one");
       const device = await devices.attach(spec);

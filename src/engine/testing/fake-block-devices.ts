@@ -3,6 +3,7 @@ import { join } from "node:path";
 import {
   type AdoptionReport,
   type BlockDevice,
+  type BlockDeviceCapabilities,
   BlockDeviceError,
   type BlockDeviceLimits,
   type BlockDeviceListener,
@@ -28,6 +29,8 @@ export class FakeBlockDevices implements BlockDevices {
   failure: BlockDeviceError | undefined;
   /** What `setLimits` said last, by volume. */
   readonly limits = new Map<string, BlockDeviceLimits>();
+  /** Whether the pretended kernel can grow a device in use. */
+  onlineResize = true;
   readonly events = new EventHub();
   /** When set, copies stay under way, with nothing copied, until `settleCopy`. */
   holdCopies = false;
@@ -71,7 +74,10 @@ export class FakeBlockDevices implements BlockDevices {
 
   async resize(volumeId: string, sizeBytes: bigint): Promise<BlockDevice> {
     this.enter("resize", volumeId);
-    const resized = { ...this.require(volumeId), sizeBytes };
+    const device = this.require(volumeId);
+    if (!this.onlineResize) throw new BlockDeviceError("unsupported", `${device.path} was made without UPDATE_SIZE`);
+    if (sizeBytes < device.sizeBytes) throw new BlockDeviceError("invalid", `${device.path} cannot shrink`);
+    const resized = { ...device, sizeBytes };
     this.devices.set(volumeId, resized);
     return resized;
   }
@@ -111,6 +117,10 @@ export class FakeBlockDevices implements BlockDevices {
     const { copy } = held;
     if (reason !== undefined) held.copy = { ...copy, state: "failed", reason };
     else held.copy = { ...copy, state: "done", copiedBytes: copy.totalBytes };
+  }
+
+  async capabilities(): Promise<BlockDeviceCapabilities> {
+    return { onlineResize: this.onlineResize };
   }
 
   async stats(volumeId: string): Promise<BlockDeviceStats> {
@@ -163,7 +173,8 @@ export class FakeBlockDevices implements BlockDevices {
 
   private assertSameSpec(device: BlockDevice, spec: BlockDeviceSpec): BlockDevice {
     const known = this.specs.get(device.volumeId);
-    if (known?.image.path === spec.image.path && device.readOnly === spec.readOnly) return device;
+    const isSame = known?.image.path === spec.image.path && device.readOnly === spec.readOnly;
+    if (isSame && device.sizeBytes === spec.sizeBytes) return device;
     throw new BlockDeviceError("spec_mismatch", `${device.path} serves volume ${device.volumeId} in another way`);
   }
 

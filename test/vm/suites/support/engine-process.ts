@@ -4,6 +4,7 @@ import { join } from "node:path";
 import type {
   AdoptionReport,
   BlockDevice,
+  BlockDeviceCapabilities,
   BlockDeviceEvent,
   BlockDeviceLimits,
   BlockDeviceListener,
@@ -46,6 +47,7 @@ export class EngineProcess implements BlockDevices {
   list = () => this.call<BlockDevice[]>("list");
   resize = (volumeId: string, sizeBytes: bigint) => this.call<BlockDevice>("resize", volumeId, sizeBytes);
   setLimits = (volumeId: string, limits: BlockDeviceLimits) => this.call<void>("setLimits", volumeId, limits);
+  capabilities = () => this.call<BlockDeviceCapabilities>("capabilities");
   freeze = (volumeIds: readonly string[], options: { deadlineMs: number }) =>
     this.call<void>("freeze", volumeIds, options);
   thaw = (volumeIds: readonly string[]) => this.call<void>("thaw", volumeIds);

@@ -1,0 +1,188 @@
+import { stat, truncate } from "node:fs/promises";
+import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
+import { BlockDeviceError } from "../engine/block-devices.js";
+import { createSilentLogger } from "../log.js";
+import { toDeviceSpec } from "../node/device-spec.js";
+import { CommandError } from "../system/command.js";
+import { blockCapability, gibibyte, mebibyte, mountCapability, rejectionOf, Workspace } from "../testing/workspace.js";
+import type { Volume, VolumeCapability } from "./volume.js";
+import { VolumeExpander } from "./volume-expander.js";
+
+let workspace: Workspace;
+
+beforeEach(async () => {
+  workspace = await Workspace.create();
+});
+afterEach(async () => await workspace.remove());
+
+async function createVolume(parameters: Record<string, string> = {}, capability = mountCapability): Promise<Volume> {
+  const range = { requiredBytes: 2n * mebibyte };
+  return await workspace.provisioner.create({ name: "data", range, capabilities: [capability], parameters });
+}
+
+function expand(
+  { id }: Volume,
+  requiredBytes: bigint,
+  more: { limitBytes?: bigint; capability?: VolumeCapability } = {},
+) {
+  const { limitBytes, capability } = more;
+  const expander = new VolumeExpander(workspace.pools, workspace.blockDevices);
+  return expander.expand({ volumeId: id, range: { requiredBytes, limitBytes }, capability });
+}
+
+async function attach(volume: Volume) {
+  const spec = toDeviceSpec(volume, workspace.pools.poolOf(volume), mountCapability);
+  return await workspace.blockDevices.attach(spec);
+}
+
+const imageOf = ({ id, pool }: Volume) => workspace.pools.find(pool)?.imagePath(id) ?? "";
+const imageBytes = async (volume: Volume) => (await stat(imageOf(volume), { bigint: true })).size;
+const bookedBytes = (volume: Volume) => workspace.pools.poolOf(volume).ledger.reservedBytes;
+
+/** What a volume is to the next start of the driver. */
+async function reopened({ id }: Volume): Promise<Volume> {
+  await workspace.reopen();
+  await workspace.pools.undoGrowths();
+  return workspace.pools.getVolume(id);
+}
+
+describe("expanding a volume", () => {
+  test.each(["thick", "thin"])("gives image, record and ledger exactly the new size (%s)", async (provisioning) => {
+    const volume = await createVolume({ provisioning });
+    expect(await expand(volume, 5n * mebibyte)).toEqual({ sizeBytes: 5n * mebibyte, needsNode: true });
+    expect(await imageBytes(volume)).toBe(5n * mebibyte);
+    expect(bookedBytes(volume)).toBe(5n * mebibyte);
+    const allocatedBytes = (await stat(imageOf(volume), { bigint: true })).blocks * 512n;
+    expect(allocatedBytes >= 5n * mebibyte).toBe(provisioning === "thick");
+    const { sizeBytes, growingToBytes } = await reopened(volume);
+    expect({ sizeBytes, growingToBytes }).toEqual({ sizeBytes: 5n * mebibyte, growingToBytes: undefined });
+  });
+
+  test("that is attached grows its device too, once", async () => {
+    const volume = await createVolume();
+    await attach(volume);
+    for (let round = 0; round < 2; round++) await expand(volume, 4n * mebibyte);
+    expect(await workspace.blockDevices.find(volume.id)).toMatchObject({ sizeBytes: 4n * mebibyte });
+    expect(workspace.blockDevices.calls.filter((call) => call.startsWith("resize"))).toHaveLength(1);
+  });
+
+  test("to what it has, or less, is a success with the size it has", async () => {
+    const volume = await createVolume();
+    for (const requiredBytes of [2n * mebibyte, mebibyte]) {
+      expect(await expand(volume, requiredBytes)).toMatchObject({ sizeBytes: 2n * mebibyte });
+    }
+  });
+
+  test("rounds up to the logical block where the limit allows it", async () => {
+    const volume = await createVolume({ logicalBlockSize: "4096" });
+    expect(await expand(volume, 3n * mebibyte + 1n)).toMatchObject({ sizeBytes: 3n * mebibyte + 4096n });
+  });
+
+  test.each([
+    ["for a file system", undefined, mountCapability, true],
+    ["for block access", undefined, blockCapability, false],
+    ["for block access, said by the caller", blockCapability, blockCapability, false],
+  ])("asks the node to go on as the use demands: %s", async (_case, capability, made, needsNode) => {
+    const volume = await createVolume({}, made);
+    const more = capability === undefined ? {} : { capability };
+    expect(await expand(volume, 3n * mebibyte, more)).toMatchObject({ needsNode });
+  });
+
+  test.each<[string, bigint, object, string]>([
+    ["a limit below what it has", 0n, { limitBytes: mebibyte }, "out_of_range"],
+    ["no multiple of the block in the range", 3n * mebibyte + 1n, { limitBytes: 3n * mebibyte + 2n }, "out_of_range"],
+    ["more than offsets can say", 2n ** 63n - 1n, {}, "out_of_range"],
+    ["more than the pool has", gibibyte, {}, "no_space"],
+    ["a limit below the requirement", 4n * mebibyte, { limitBytes: 3n * mebibyte }, "invalid"],
+    ["another use than it was made for", 4n * mebibyte, { capability: blockCapability }, "invalid"],
+  ])("is refused for %s, and leaves everything as it was", async (_case, requiredBytes, more, code) => {
+    const volume = await createVolume({ pool: "memory" });
+    expect(await rejectionOf(expand(volume, requiredBytes, more))).toMatchObject({ code });
+    expect(await imageBytes(volume)).toBe(2n * mebibyte);
+    expect(bookedBytes(volume)).toBe(2n * mebibyte);
+    expect(await reopened(volume)).toEqual(volume);
+  });
+
+  test("names the logical block that no size in the range is a multiple of", async () => {
+    const volume = await createVolume({ logicalBlockSize: "4096" });
+    const error = await rejectionOf(expand(volume, 3n * mebibyte + 512n, { limitBytes: 3n * mebibyte + 1024n }));
+    expect(error).toMatchObject({ code: "out_of_range", message: /multiple of the logical block of 4096/ });
+  });
+
+  test("on a file system that fills up half-way leaves nothing, and says so", async () => {
+    const volume = await createVolume();
+    workspace.runCommand = async (program) => {
+      throw new CommandError(program, "exit code 1", { exitCode: 1, stderr: "No space left on device" });
+    };
+    expect(await rejectionOf(expand(volume, 3n * mebibyte))).toMatchObject({ code: "no_space" });
+    expect(await imageBytes(volume)).toBe(2n * mebibyte);
+    expect(bookedBytes(volume)).toBe(2n * mebibyte);
+    expect(await reopened(volume)).toEqual(volume);
+  });
+
+  test("of a volume in use, on a kernel that cannot, is refused before anything changes; unstaged it works", async () => {
+    const volume = await createVolume();
+    await attach(volume);
+    workspace.blockDevices.onlineResize = false;
+    const error = await rejectionOf(expand(volume, 3n * mebibyte));
+    expect(error).toMatchObject({ code: "refused", message: /UPDATE_SIZE \(first in kernel 6.16\).*unstage it/ });
+    expect(await reopened(volume)).toEqual(volume);
+    expect(await expand(volume, 2n * mebibyte)).toMatchObject({ sizeBytes: 2n * mebibyte });
+    await workspace.blockDevices.detach(volume.id);
+    expect(await expand(volume, 3n * mebibyte)).toMatchObject({ sizeBytes: 3n * mebibyte });
+  });
+
+  test("of a volume that does not exist is missing", async () => {
+    const volume = await createVolume();
+    expect(await rejectionOf(expand({ ...volume, id: "none" }, gibibyte))).toMatchObject({ code: "missing" });
+  });
+});
+
+describe("an expansion that is interrupted", () => {
+  const toBytes = 4n * mebibyte;
+
+  test.each([2n, 3n, 4n])("with the image at %d MiB is taken back by the next start", async (size) => {
+    const volume = await createVolume();
+    await workspace.pools.updateVolume({ ...volume, growingToBytes: toBytes });
+    await truncate(imageOf(volume), Number(size * mebibyte));
+    expect(await reopened(volume)).toEqual(volume);
+    expect(await imageBytes(volume)).toBe(2n * mebibyte);
+    expect(bookedBytes(volume)).toBe(2n * mebibyte);
+  });
+
+  test("goes on when it is repeated, also to another size", async () => {
+    const volume = await createVolume();
+    await workspace.pools.updateVolume({ ...volume, growingToBytes: toBytes });
+    await truncate(imageOf(volume), Number(toBytes));
+    expect(await expand(volume, 3n * mebibyte)).toMatchObject({ sizeBytes: 3n * mebibyte });
+    expect(await imageBytes(volume)).toBe(3n * mebibyte);
+    expect(await reopened(volume)).toMatchObject({ sizeBytes: 3n * mebibyte });
+  });
+
+  test("between record and device is finished by a repetition", async () => {
+    const volume = await createVolume();
+    await attach(volume);
+    const failing = expand(volume, toBytes);
+    workspace.blockDevices.failure = new BlockDeviceError("unavailable", "the engine is gone");
+    expect(await rejectionOf(failing)).toMatchObject({ code: "unavailable" });
+    expect(await workspace.blockDevices.find(volume.id)).toMatchObject({ sizeBytes: 2n * mebibyte });
+    expect(await expand(volume, toBytes)).toMatchObject({ sizeBytes: toBytes });
+    expect(await workspace.blockDevices.find(volume.id)).toMatchObject({ sizeBytes: toBytes });
+  });
+
+  test("between record and device is finished by the next start", async () => {
+    const volume = await createVolume();
+    await attach(volume);
+    await workspace.pools.growVolume(volume, toBytes);
+    await workspace.reopen();
+    await new VolumeExpander(workspace.pools, workspace.blockDevices).growDevices(createSilentLogger());
+    expect(await workspace.blockDevices.find(volume.id)).toMatchObject({ sizeBytes: toBytes });
+  });
+});
+
+test("an image larger than a record that is not growing is still no usable volume", async () => {
+  const volume = await createVolume();
+  await truncate(imageOf(volume), Number(3n * mebibyte));
+  await workspace.reopen();
+  expect(() => workspace.pools.getVolume(volume.id)).toThrow(/has 3145728 bytes, the volume has 2097152/);
+});
