@@ -1,5 +1,6 @@
 import { type LogLevel, logLevels } from "../log-levels.js";
 import { socketPathBytesMax } from "../rpc/unix-socket.js";
+import { byteSizeForm, fromByteSize } from "../system/byte-size.js";
 
 /** A flag or variable with a value that cannot be used. The message is one line and says what would be right. */
 export class ConfigError extends Error {
@@ -64,31 +65,13 @@ export function parsePoolFlag(flag: string, text: string): { name: string; value
   throw new ConfigError(`${flag} "${text}": the name "${name}" must be ${form}`);
 }
 
-const unitBytes: Record<string, bigint> = {
-  "": 1n,
-  k: 1000n,
-  M: 1000n ** 2n,
-  G: 1000n ** 3n,
-  T: 1000n ** 4n,
-  Ki: 1024n,
-  Mi: 1024n ** 2n,
-  Gi: 1024n ** 3n,
-  Ti: 1024n ** 4n,
-};
-
 const smallestBudgetBytes = 1024n ** 2n;
 const largestBudgetBytes = 2n ** 50n;
 
 /** A number of bytes as Kubernetes writes it: 1073741824, 1Gi, 1G. */
 export function parseByteSize(flag: string, text: string): bigint {
-  const match = /^([0-9]{1,18})([kMGT]|[KMGT]i)?$/.exec(text);
-  const unit = unitBytes[match?.[2] ?? ""];
-  if (match?.[1] === undefined || unit === undefined) {
-    throw new ConfigError(
-      `${flag} size "${text}" must be a whole number of bytes, or one with k, M, G, T, Ki, Mi, Gi, Ti`,
-    );
-  }
-  const sizeBytes = BigInt(match[1]) * unit;
+  const sizeBytes = fromByteSize(text);
+  if (sizeBytes === undefined) throw new ConfigError(`${flag} size "${text}" must be ${byteSizeForm}`);
   if (sizeBytes >= smallestBudgetBytes && sizeBytes <= largestBudgetBytes) return sizeBytes;
   throw new ConfigError(`${flag} size "${text}" must be from 1Mi to 1024Ti`);
 }
