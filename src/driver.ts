@@ -11,10 +11,13 @@ import {
 import { createIdentityService } from "./identity/identity-service.js";
 import type { Logger } from "./log.js";
 import { type DeviceMapping, noMapping } from "./node/device-mapping.js";
+import { EphemeralVolumes } from "./node/ephemeral-volumes.js";
 import type { Filesystems } from "./node/filesystems/filesystems.js";
 import type { Mounter } from "./node/mounter.js";
+import type { NodeDependencies } from "./node/node-dependencies.js";
 import { createNodeService } from "./node/node-service.js";
 import { VolumeDevices } from "./node/volume-devices.js";
+import { defaultEphemeralRules, type EphemeralRules } from "./pools/ephemeral-rules.js";
 import type { Pools } from "./pools/pools.js";
 import { VolumeExpander } from "./pools/volume-expander.js";
 import { VolumeProvisioner } from "./pools/volume-provisioner.js";
@@ -38,6 +41,8 @@ export interface DriverParts {
   filesystems: Filesystems;
   /** Default: none. */
   mapping?: DeviceMapping;
+  /** What pods may have as inline volumes. Default: `defaultEphemeralRules`. */
+  ephemeralRules?: EphemeralRules | undefined;
   checkHealth: () => Promise<void>;
   logger: Logger;
 }
@@ -55,8 +60,9 @@ export function createDriver({ driverName, version, nodeId }: DriverIdentity, pa
     canExpandOnline: async () => (await blockDevices.capabilities()).onlineResize,
   });
   const controller = createControllerService({ provisioner, expander, pools, topology });
-  const devices = new VolumeDevices({ mapping: noMapping, ...parts });
-  const node = createNodeService({ ...parts, devices }, { nodeId, topology, volumeCountMax: parts.volumeCountMax });
+  const dependencies = toNodeDependencies(parts);
+  const ephemeral = createEphemeralVolumes(parts);
+  const node = createNodeService(dependencies, { nodeId, topology, volumeCountMax: parts.volumeCountMax, ephemeral });
 
   const findVolumeName = (volumeId: string) => pools.peekVolume(volumeId)?.name;
   const options = { wrap: createChain({ ...defaultChainOptions, findVolumeName }), logger };
@@ -72,4 +78,13 @@ export function createDriver({ driverName, version, nodeId }: DriverIdentity, pa
     { definition: NodeService, implementation: implementService<NodeServer>(NodeService, node, options) },
   ];
   return new SocketServer(parts.socketPath, services, logger);
+}
+
+/** The inline volumes of this node. Their state is the pools' and the kernel's, so there may be several of these. */
+export function createEphemeralVolumes(parts: DriverParts): EphemeralVolumes {
+  return new EphemeralVolumes(toNodeDependencies(parts), parts.ephemeralRules ?? defaultEphemeralRules);
+}
+
+function toNodeDependencies(parts: DriverParts): NodeDependencies {
+  return { ...parts, devices: new VolumeDevices({ mapping: noMapping, ...parts }) };
 }

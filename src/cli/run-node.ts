@@ -2,10 +2,11 @@ import { mkdir } from "node:fs/promises";
 import { release } from "node:os";
 import { join } from "node:path";
 import type { NodeConfig } from "../config.js";
-import { createDriver } from "../driver.js";
+import { createDriver, createEphemeralVolumes } from "../driver.js";
 import type { BlockDevices } from "../engine/block-devices.js";
 import { DriverError, toMessage } from "../errors.js";
 import type { Logger } from "../log.js";
+import type { EphemeralVolumes } from "../node/ephemeral-volumes.js";
 import type { Filesystems } from "../node/filesystems/filesystems.js";
 import type { Mounter } from "../node/mounter.js";
 import { readVolumeCountMax } from "../node/volume-limit.js";
@@ -32,6 +33,7 @@ export interface NodeParts {
 type Undo = Array<() => Promise<void>>;
 
 const stopServingMsMax = 20_000;
+const collectEveryMs = 10 * 60_000;
 
 /** Runs the node until the signal, and leaves behind what the next start can take over. Returns the exit code. */
 export async function runNode(config: NodeConfig, parts: NodeParts, stopSignal: AbortSignal): Promise<number> {
@@ -81,12 +83,18 @@ async function start(config: NodeConfig, parts: NodeParts, { undo, onLockLost }:
   const { socketPath } = config;
   const volumeCountMax = await readVolumeCountMax(release());
   const checkHealth = () => pools.checkHealth();
-  const driver = createDriver(
-    { ...config, ...parts },
-    { ...parts, socketPath, volumeCountMax, pools, blockDevices, checkHealth },
-  );
+  const driverParts = { ...parts, socketPath, volumeCountMax, pools, blockDevices, checkHealth };
+  undo.push(await startCollecting(createEphemeralVolumes(driverParts)));
+  const driver = createDriver({ ...config, ...parts }, driverParts);
   await driver.start();
   undo.push(() => driver.stop(stopServingMsMax));
+}
+
+/** Kubelet forgets pods that a reboot ended, now or while the driver runs. Returns what ends the collecting. */
+async function startCollecting(ephemeral: EphemeralVolumes): Promise<() => Promise<void>> {
+  await ephemeral.collectLeftovers();
+  const timer = setInterval(() => void ephemeral.collectLeftovers(), collectEveryMs);
+  return async () => clearInterval(timer);
 }
 
 type Lock = (path: string, what: string) => Promise<void>;

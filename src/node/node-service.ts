@@ -6,10 +6,12 @@ import {
   VolumeUsage_Unit as Unit,
   type VolumeUsage,
 } from "../gen/csi/csi.js";
+import { isEphemeral, pickAttributes, readPodIdentity } from "../pools/ephemeral-attributes.js";
 import type { Handlers } from "../rpc/handler.js";
 import { requireField, requirePath, requireVolumeId } from "../rpc/required.js";
 import type { NodeTopology } from "../rpc/topology.js";
 import { fromProtoCapability } from "../rpc/volume-capability.js";
+import type { EphemeralRequest, EphemeralVolumes } from "./ephemeral-volumes.js";
 import type { NodeDependencies } from "./node-dependencies.js";
 import { type PublishRequest, VolumePublisher } from "./volume-publisher.js";
 import { VolumeStager } from "./volume-stager.js";
@@ -22,12 +24,14 @@ export interface NodeOptions {
   topology: NodeTopology;
   /** 0 leaves the number of volumes to the orchestrator. */
   volumeCountMax: bigint;
+  ephemeral: EphemeralVolumes;
 }
 
 /** The node's RPCs. */
 export function createNodeService(dependencies: NodeDependencies, options: NodeOptions): Handlers<NodeServer> {
   const stager = new VolumeStager(dependencies);
   const publisher = new VolumePublisher(dependencies);
+  const { ephemeral } = options;
   return {
     nodeStageVolume: async (request) => {
       const volumeId = requireVolumeId(request.volumeId);
@@ -41,12 +45,15 @@ export function createNodeService(dependencies: NodeDependencies, options: NodeO
       return {};
     },
     nodePublishVolume: async (request) => {
-      await publisher.publish(fromPublishRequest(request));
+      if (isEphemeral(request.volumeContext)) await ephemeral.publish(fromEphemeralRequest(request));
+      else await publisher.publish(fromPublishRequest(request));
       return {};
     },
-    nodeUnpublishVolume: async ({ volumeId, targetPath }) => {
-      requireVolumeId(volumeId);
-      await publisher.unpublish(requirePath("target_path", targetPath));
+    nodeUnpublishVolume: async (request) => {
+      const volumeId = requireVolumeId(request.volumeId);
+      const targetPath = requirePath("target_path", request.targetPath);
+      if (ephemeral.has(volumeId)) await ephemeral.unpublish(volumeId, targetPath);
+      else await publisher.unpublish(targetPath);
       return {};
     },
     nodeGetVolumeStats: async ({ volumeId, volumePath }) => {
@@ -72,6 +79,17 @@ function fromPublishRequest(request: NodePublishVolumeRequest): PublishRequest {
   if (request.stagingTargetPath === "") throw new DriverError("refused", "staging_target_path is not set");
   const stagingPath = requirePath("staging_target_path", request.stagingTargetPath);
   return { volumeId, stagingPath, targetPath, capability, readOnly: request.readonly };
+}
+
+function fromEphemeralRequest(request: NodePublishVolumeRequest): EphemeralRequest {
+  const { volumeContext, stagingTargetPath } = request;
+  const volumeId = requireVolumeId(request.volumeId);
+  const targetPath = requirePath("target_path", request.targetPath);
+  const capability = fromProtoCapability(request.volumeCapability);
+  if (stagingTargetPath !== "")
+    throw new DriverError("invalid", "staging_target_path is set: inline volumes have none");
+  const claim = { ...readPodIdentity(volumeContext), targetPath, attributes: pickAttributes(volumeContext) };
+  return { volumeId, capability, claim, readOnly: request.readonly };
 }
 
 function toProtoUsage({ bytes, inodes }: VolumeStats): VolumeUsage[] {

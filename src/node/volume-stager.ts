@@ -78,6 +78,9 @@ export class VolumeStager {
 
 /** A volume is used in the ways that it was made for. */
 export function assertMadeFor(volume: Volume, capability: VolumeCapability): void {
+  if (volume.ephemeral !== undefined) {
+    throw new DriverError("refused", `volume ${volume.id} is an inline volume: it is published to its pod only`);
+  }
   const mismatch = explainMismatch(volume, [capability]);
   if (mismatch !== undefined) throw new DriverError("refused", mismatch);
 }

@@ -59,9 +59,14 @@ export class Pools {
     return id === undefined ? undefined : this.volumesById.get(id);
   }
 
-  /** All usable volumes in the order of their ids. */
+  /** All usable volumes that a controller call made, in the order of their ids. */
   listVolumes(): Volume[] {
-    return [...this.volumesById.values()].sort((left, right) => (left.id < right.id ? -1 : 1));
+    return this.listAll().filter((volume) => volume.ephemeral === undefined);
+  }
+
+  /** All usable inline volumes, in the order of their ids. */
+  listEphemeral(): Volume[] {
+    return this.listAll().filter((volume) => volume.ephemeral !== undefined);
   }
 
   poolOf(volume: Volume): Pool {
@@ -149,9 +154,14 @@ export class Pools {
     this.logger.info({ pool: pool.name, volumeCount: volumes.length }, "pool open");
   }
 
+  private listAll(): Volume[] {
+    return [...this.volumesById.values()].sort((left, right) => (left.id < right.id ? -1 : 1));
+  }
+
+  // Nobody asks for an inline volume by name, and a claim that happens to have that name must not get it.
   private index(volume: Volume): void {
     this.volumesById.set(volume.id, volume);
-    this.idsByName.set(volume.name, volume.id);
+    if (volume.ephemeral === undefined) this.idsByName.set(volume.name, volume.id);
   }
 }
 

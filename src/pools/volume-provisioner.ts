@@ -64,6 +64,7 @@ export class VolumeProvisioner {
   async delete(volumeId: string): Promise<void> {
     const volume = this.pools.findVolume(volumeId);
     if (volume === undefined) return;
+    if (volume.ephemeral !== undefined) throw inlineVolume(volume);
     await detachDevice(volumeId, { blockDevices: this.blockDevices, waitMsMax: detachWaitMsMax });
     await this.pools.deleteVolume(volume);
   }
@@ -84,6 +85,11 @@ export class VolumeProvisioner {
       `parameter pool is "${parameters.pool}", allowed on this node is one of: ${allowed}`,
     );
   }
+}
+
+function inlineVolume({ id, ephemeral }: Volume): DriverError {
+  const pod = `${ephemeral?.podNamespace}/${ephemeral?.podName}`;
+  return new DriverError("refused", `volume ${id} is an inline volume of pod ${pod}: it goes when its pod is deleted`);
 }
 
 function withFsType(capabilities: readonly VolumeCapability[], fsType: FsType | undefined): VolumeCapability[] {

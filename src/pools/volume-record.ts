@@ -38,6 +38,14 @@ const parameters = z.object({
   trimAtUnstage: z.boolean().optional(),
 });
 
+const podClaim = z.object({
+  podUid: z.string().min(1),
+  podName: z.string(),
+  podNamespace: z.string(),
+  targetPath: z.string().startsWith("/"),
+  attributes: z.record(z.string(), z.string()),
+});
+
 /** `<pool>/volumes/<id>/volume.json`. */
 export const volumeRecordFormat: RecordFormat<Volume> = {
   name: "volume record",
@@ -52,5 +60,6 @@ export const volumeRecordFormat: RecordFormat<Volume> = {
     capabilities: z.array(capability),
     contentSource: contentSource.optional(),
     createdAt: z.iso.datetime(),
+    ephemeral: podClaim.optional(),
   }),
 };

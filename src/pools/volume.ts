@@ -50,6 +50,17 @@ export interface VolumeParameters {
   queueDepth?: number | undefined;
 }
 
+/** The pod that an inline volume belongs to: the volume is made for its publication and goes with it. */
+export interface PodClaim {
+  podUid: string;
+  podName: string;
+  podNamespace: string;
+  /** Where the volume is published, the one place it is for. Absolute, links in its parents followed. */
+  targetPath: string;
+  /** What the pod's author chose, so that a repeated publication can be told from a different one. */
+  attributes: Record<string, string>;
+}
+
 /** A volume as its record on disk describes it. */
 export interface Volume {
   id: string;
@@ -66,6 +77,8 @@ export interface Volume {
   /** What its first content was taken from; undefined for a volume that began empty. The source may be gone since. */
   contentSource?: ContentSource | undefined;
   createdAt: string;
+  /** Set for inline volumes only. No controller call made them, none lists them, and they have no name but their id. */
+  ephemeral?: PodClaim | undefined;
 }
 
 /** What a volume was made from. */

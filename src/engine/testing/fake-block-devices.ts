@@ -43,14 +43,14 @@ export class FakeBlockDevices implements BlockDevices {
     this.enter("attach", spec.volumeId);
     const existing = this.devices.get(spec.volumeId);
     if (existing !== undefined) return this.assertSameSpec(existing, spec);
+    await mkdir(this.directory, { recursive: true });
     const deviceId = this.lowestFreeId();
     const path = join(this.directory, `ublkb${deviceId}`);
-    await mkdir(this.directory, { recursive: true });
-    await writeFile(path, "");
     const { volumeId, sizeBytes, readOnly } = spec;
     const device: BlockDevice = { volumeId, deviceId, path, sizeBytes, readOnly, state: "live" };
     this.devices.set(volumeId, device);
     this.specs.set(volumeId, spec);
+    await writeFile(path, "");
     return device;
   }
 

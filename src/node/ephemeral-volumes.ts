@@ -1,0 +1,146 @@
+import { lstat } from "node:fs/promises";
+import { dirname } from "node:path";
+import { DriverError, hasErrno } from "../errors.js";
+import { type EphemeralOrder, EphemeralProvisioner } from "../pools/ephemeral-provisioner.js";
+import type { EphemeralRules } from "../pools/ephemeral-rules.js";
+import type { MountCapability, PodClaim, Volume, VolumeCapability } from "../pools/volume.js";
+import { unmountAll } from "./device-mounts.js";
+import { FilesystemStager } from "./filesystem-stager.js";
+import type { NodeDependencies } from "./node-dependencies.js";
+import { findMount, removeTarget, resolveTargetPath } from "./target-path.js";
+
+export interface EphemeralRequest {
+  volumeId: string;
+  capability: VolumeCapability;
+  claim: PodClaim;
+  readOnly: boolean;
+}
+
+/**
+ * Inline volumes: made, formatted and mounted by one publication, and gone with its end. Kubelet may never repeat a call
+ * that failed, so a failure takes away all that there is of the volume. Callers serialise the verbs per volume.
+ */
+export class EphemeralVolumes {
+  private readonly provisioner: EphemeralProvisioner;
+  private readonly filesystemStager: FilesystemStager;
+
+  constructor(
+    private readonly dependencies: NodeDependencies,
+    rules: EphemeralRules,
+  ) {
+    this.provisioner = new EphemeralProvisioner(dependencies.pools, rules);
+    this.filesystemStager = new FilesystemStager(dependencies);
+  }
+
+  /** Repeated it is a success, and mounts again what a restart of the node has unmounted. */
+  async publish(request: EphemeralRequest): Promise<void> {
+    const order = await toOrder(request);
+    const { targetPath } = order.claim;
+    const volume = await this.provisioner.create(order);
+    const isNew = !(await this.isMounted(volume));
+    const hadTarget = await mayExist(targetPath);
+    try {
+      const device = await this.dependencies.devices.open(volume, order.capability, {});
+      await this.filesystemStager.stage(volume, device, { capability: order.capability, stagingPath: targetPath });
+    } catch (error) {
+      if (isNew) await this.giveUp(volume, hadTarget);
+      throw error;
+    }
+  }
+
+  /** Whether this is the id of an inline volume, which only `unpublish` takes away. */
+  has(volumeId: string): boolean {
+    return this.dependencies.pools.peekVolume(volumeId)?.ephemeral !== undefined;
+  }
+
+  /** Takes the publication away, and with it the volume. */
+  async unpublish(volumeId: string, targetPath: string): Promise<void> {
+    const { pools, mounter } = this.dependencies;
+    const target = await resolveTargetPath(targetPath);
+    await unmountAll(target, mounter);
+    await this.remove(pools.getVolume(volumeId));
+    await removeTarget(target, mounter);
+  }
+
+  /**
+   * Removes the volumes of pods that are gone: not mounted, and not even the directory that kubelet made for the mount is
+   * there. The volume of a pod that runs is mounted; that of any other can still be published again, or unpublished.
+   */
+  async collectLeftovers(): Promise<void> {
+    const { pools, logger } = this.dependencies;
+    for (const volume of pools.listEphemeral()) {
+      const { id: volumeId, ephemeral } = volume;
+      try {
+        if (!(await this.isLeftover(volume))) continue;
+        await this.remove(volume);
+        logger.warn({ volumeId, pod: ephemeral?.podUid }, "inline volume of a vanished pod removed");
+      } catch (err) {
+        logger.warn({ volumeId, pod: ephemeral?.podUid, err }, "inline volume of a vanished pod not removed");
+      }
+    }
+  }
+
+  private async isLeftover(volume: Volume): Promise<boolean> {
+    if (await this.isMounted(volume)) return false;
+    return !(await mayExist(dirname(claimOf(volume).targetPath)));
+  }
+
+  private async isMounted(volume: Volume): Promise<boolean> {
+    const { devices, mounter } = this.dependencies;
+    const device = await devices.find(volume.id);
+    if (device === undefined) return false;
+    return findMount(await mounter.list(), claimOf(volume).targetPath)?.deviceNumber === device.number;
+  }
+
+  // Whatever else is mounted at the target is not this volume's to take away.
+  private async remove(volume: Volume): Promise<void> {
+    const { pools, devices, mounter } = this.dependencies;
+    while (await this.isMounted(volume)) await mounter.unmount(claimOf(volume).targetPath);
+    await devices.close(volume.id);
+    await pools.deleteVolume(volume);
+  }
+
+  // The caller hears of the failure that led here; what does not go away is found by the next attempt.
+  private async giveUp(volume: Volume, hadTarget: boolean): Promise<void> {
+    const { mounter, logger } = this.dependencies;
+    try {
+      await this.remove(volume);
+      if (!hadTarget) await removeTarget(claimOf(volume).targetPath, mounter);
+    } catch (err) {
+      logger.warn({ volumeId: volume.id, err }, "inline volume of a failed publication not removed");
+    }
+  }
+}
+
+async function toOrder({ volumeId, capability, claim, readOnly }: EphemeralRequest): Promise<EphemeralOrder> {
+  const targetPath = await resolveTargetPath(claim.targetPath);
+  return { volumeId, claim: { ...claim, targetPath }, capability: toMountCapability(capability, readOnly) };
+}
+
+function toMountCapability(capability: VolumeCapability, readOnly: boolean): MountCapability {
+  if (capability.accessType === "block") {
+    throw new DriverError("invalid", "an inline volume is a file system, block access is for persistent volumes");
+  }
+  const refused = capability.mountFlags.find((flag) => !mountFlagsAllowed.includes(flag));
+  if (refused !== undefined) {
+    const allowed = mountFlagsAllowed.join(", ");
+    throw new DriverError("invalid", `mount flag "${refused}" is not for inline volumes, allowed are ${allowed}`);
+  }
+  const flags = readOnly ? ["ro", ...capability.mountFlags] : capability.mountFlags;
+  return { ...capability, mountFlags: [...new Set(flags)] };
+}
+
+const mountFlagsAllowed = ["ro", "noatime", "nodev", "noexec", "nosuid", "relatime"];
+
+function claimOf({ id, ephemeral }: Volume): PodClaim {
+  if (ephemeral === undefined) throw new Error(`bug: volume ${id} is not an inline volume`);
+  return ephemeral;
+}
+
+/** False only when there is surely nothing: a directory that cannot be looked at may well be there. */
+async function mayExist(path: string): Promise<boolean> {
+  return await lstat(path).then(
+    () => true,
+    (error: unknown) => !hasErrno(error, "ENOENT", "ENOTDIR"),
+  );
+}
