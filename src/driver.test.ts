@@ -45,6 +45,26 @@ async function createVolume(name = "data", capability = mountCapability): Promis
   return response.volume;
 }
 
+describe("an inline volume", () => {
+  const context = { "csi.storage.k8s.io/ephemeral": "true", "csi.storage.k8s.io/pod.uid": "uid-1", size: "2Mi" };
+  const volumeId = `csi-${"0".repeat(64)}`;
+
+  test("is made by its publication alone, and goes with it", async () => {
+    const targetPath = workspace.path("targets", "mount");
+    const request = { volumeId, targetPath, volumeCapability: mountCapability, volumeContext: context };
+    expect(await client.call(rpcs.nodePublishVolume, request)).toMatchObject({ code: "OK" });
+    expect(workspace.mounter.entries).toMatchObject([{ mountPoint: targetPath }]);
+    expect(await client.call(rpcs.nodeUnpublishVolume, { volumeId, targetPath })).toMatchObject({ code: "OK" });
+    expect(workspace.pools.listEphemeral()).toEqual([]);
+  });
+
+  test("is not staged", async () => {
+    const paths = { targetPath: workspace.path("targets", "mount"), stagingTargetPath: workspace.path("targets") };
+    const request = { volumeId, ...paths, volumeCapability: mountCapability, volumeContext: context };
+    expect(await client.call(rpcs.nodePublishVolume, request)).toMatchObject({ code: "INVALID_ARGUMENT" });
+  });
+});
+
 describe("identity", () => {
   test("names the driver, its services, and is ready", async () => {
     expect((await client.call(rpcs.getPluginInfo, {})).response).toMatchObject({
