@@ -36,6 +36,7 @@ export class FakeBlockDevices implements BlockDevices {
   holdCopies = false;
   private readonly copies = new Map<string, { spec: ImageCopySpec; copy: ImageCopy }>();
   private readonly devices = new Map<string, BlockDevice>();
+  private readonly idsInMaking = new Set<number>();
 
   constructor(private readonly directory: string) {}
 
@@ -43,14 +44,16 @@ export class FakeBlockDevices implements BlockDevices {
     this.enter("attach", spec.volumeId);
     const existing = this.devices.get(spec.volumeId);
     if (existing !== undefined) return this.assertSameSpec(existing, spec);
-    await mkdir(this.directory, { recursive: true });
     const deviceId = this.lowestFreeId();
+    this.idsInMaking.add(deviceId);
     const path = join(this.directory, `ublkb${deviceId}`);
+    await mkdir(this.directory, { recursive: true });
+    await writeFile(path, "");
+    this.idsInMaking.delete(deviceId);
     const { volumeId, sizeBytes, readOnly } = spec;
     const device: BlockDevice = { volumeId, deviceId, path, sizeBytes, readOnly, state: "live" };
     this.devices.set(volumeId, device);
     this.specs.set(volumeId, spec);
-    await writeFile(path, "");
     return device;
   }
 
@@ -179,7 +182,7 @@ export class FakeBlockDevices implements BlockDevices {
   }
 
   private lowestFreeId(): number {
-    const used = new Set([...this.devices.values()].map((device) => device.deviceId));
+    const used = new Set([...this.idsInMaking, ...[...this.devices.values()].map((device) => device.deviceId)]);
     let deviceId = 0;
     while (used.has(deviceId)) deviceId++;
     return deviceId;
