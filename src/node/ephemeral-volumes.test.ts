@@ -139,7 +139,7 @@ describe("publishing an inline volume", () => {
 describe("a publication that fails leaves nothing", () => {
   test.each<[string, () => void]>([
     ["at the device", () => (workspace.blockDevices.failure = new BlockDeviceError("internal", "no device"))],
-    ["at the format", () => (workspace.filesystems.format = () => Promise.reject(new Error("mkfs failed")))],
+    ["at the format", () => workspace.filesystems.failures.set("format", new Error("mkfs failed"))],
     ["at the mount", () => (workspace.mounter.failure = new Error("mount failed"))],
   ])("%s", async (_where, breakIt) => {
     breakIt();
@@ -149,7 +149,14 @@ describe("a publication that fails leaves nothing", () => {
 
   test("and leaves alone what somebody else has at the target", async () => {
     await mkdir(claim.targetPath);
-    const entry = { deviceNumber: "259:9", root: "/", options: ["rw"], fsType: "ext4", source: "/dev/ublkb9" };
+    const entry = {
+      deviceNumber: "259:9",
+      root: "/",
+      options: ["rw"],
+      fsType: "ext4",
+      source: "/dev/ublkb9",
+      superOptions: [],
+    };
     workspace.mounter.entries.push({ ...entry, mountPoint: claim.targetPath });
     expect(await rejectionOf(publish())).toMatchObject({ code: "refused" });
     expect(workspace.mounter.entries).toMatchObject([entry]);

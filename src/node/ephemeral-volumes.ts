@@ -4,10 +4,12 @@ import { DriverError, hasErrno } from "../errors.js";
 import { type EphemeralOrder, EphemeralProvisioner } from "../pools/ephemeral-provisioner.js";
 import type { EphemeralRules } from "../pools/ephemeral-rules.js";
 import type { MountCapability, PodClaim, Volume, VolumeCapability } from "../pools/volume.js";
-import { unmountAll } from "./device-mounts.js";
+import type { MountEntry } from "../system/mountinfo.js";
+import { DeviceMounts } from "./device-mounts.js";
 import { FilesystemStager } from "./filesystem-stager.js";
 import type { NodeDependencies } from "./node-dependencies.js";
-import { findMount, removeTarget, resolveTargetPath } from "./target-path.js";
+import { removeTarget, resolveTargetPath } from "./target-path.js";
+import { unmountAll, unmountTop } from "./unmounting.js";
 
 export interface EphemeralRequest {
   volumeId: string;
@@ -37,7 +39,7 @@ export class EphemeralVolumes {
     const order = await toOrder(request);
     const { targetPath } = order.claim;
     const volume = await this.provisioner.create(order);
-    const isNew = !(await this.isMounted(volume));
+    const isNew = (await this.findOwnMount(volume)) === undefined;
     const hadTarget = await mayExist(targetPath);
     try {
       const device = await this.dependencies.devices.open(volume, order.capability, {});
@@ -81,21 +83,24 @@ export class EphemeralVolumes {
   }
 
   private async isLeftover(volume: Volume): Promise<boolean> {
-    if (await this.isMounted(volume)) return false;
+    if ((await this.findOwnMount(volume)) !== undefined) return false;
     return !(await mayExist(dirname(claimOf(volume).targetPath)));
   }
 
-  private async isMounted(volume: Volume): Promise<boolean> {
+  private async findOwnMount(volume: Volume): Promise<MountEntry | undefined> {
     const { devices, mounter } = this.dependencies;
     const device = await devices.find(volume.id);
-    if (device === undefined) return false;
-    return findMount(await mounter.list(), claimOf(volume).targetPath)?.deviceNumber === device.number;
+    if (device === undefined) return undefined;
+    const mounts = await DeviceMounts.read(device, mounter);
+    const entry = mounts.at(claimOf(volume).targetPath);
+    return entry !== undefined && mounts.shows(entry) ? entry : undefined;
   }
 
   // Whatever else is mounted at the target is not this volume's to take away.
   private async remove(volume: Volume): Promise<void> {
     const { pools, devices, mounter } = this.dependencies;
-    while (await this.isMounted(volume)) await mounter.unmount(claimOf(volume).targetPath);
+    let mounted = await this.findOwnMount(volume);
+    for (; mounted !== undefined; mounted = await this.findOwnMount(volume)) await unmountTop(mounted, mounter);
     await devices.close(volume.id);
     await pools.deleteVolume(volume);
   }
@@ -121,7 +126,7 @@ function toMountCapability(capability: VolumeCapability, readOnly: boolean): Mou
   if (capability.accessType === "block") {
     throw new DriverError("invalid", "an inline volume is a file system, block access is for persistent volumes");
   }
-  const refused = capability.mountFlags.find((flag) => !mountFlagsAllowed.includes(flag));
+  const refused = capability.mountFlags.find((flag) => !mountFlagsAllowed.includes(flag.split("=", 1)[0] ?? ""));
   if (refused !== undefined) {
     const allowed = mountFlagsAllowed.join(", ");
     throw new DriverError("invalid", `mount flag "${refused}" is not for inline volumes, allowed are ${allowed}`);
@@ -130,7 +135,8 @@ function toMountCapability(capability: VolumeCapability, readOnly: boolean): Mou
   return { ...capability, mountFlags: [...new Set(flags)] };
 }
 
-const mountFlagsAllowed = ["ro", "noatime", "nodev", "noexec", "nosuid", "relatime"];
+// Authors give none; kubelet itself adds the SELinux context of the pod.
+const mountFlagsAllowed = ["context", "ro", "noatime", "nodev", "noexec", "nosuid", "relatime"];
 
 function claimOf({ id, ephemeral }: Volume): PodClaim {
   if (ephemeral === undefined) throw new Error(`bug: volume ${id} is not an inline volume`);
