@@ -1,4 +1,5 @@
 import type { BlockDeviceSpec } from "../engine/block-devices.js";
+import { imageSizeBytesOf } from "../pools/image-size.js";
 import type { Pool } from "../pools/pool.js";
 import type { Volume, VolumeCapability } from "../pools/volume.js";
 
@@ -11,7 +12,7 @@ export function toDeviceSpec(volume: Volume, pool: Pool, capability: VolumeCapab
   return {
     volumeId: volume.id,
     image: { kind: pool.spec.kind, path: pool.imagePath(volume.id) },
-    sizeBytes: volume.sizeBytes,
+    sizeBytes: imageSizeBytesOf(volume),
     readOnly: capability.accessType === "block" && isReadOnlyUse(capability),
     logicalBlockSizeBytes,
     discard: provisioning === "thin",

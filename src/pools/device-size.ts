@@ -1,5 +1,6 @@
 import { BlockDeviceError, type BlockDevices } from "../engine/block-devices.js";
 import { DriverError } from "../errors.js";
+import { imageSizeBytesOf } from "./image-size.js";
 import type { Volume } from "./volume.js";
 
 /**
@@ -8,9 +9,10 @@ import type { Volume } from "./volume.js";
  */
 export async function growDevice(volume: Volume, blockDevices: BlockDevices): Promise<void> {
   const device = await blockDevices.find(volume.id);
-  if (device === undefined || device.state === "dead" || device.sizeBytes >= volume.sizeBytes) return;
+  const sizeBytes = imageSizeBytesOf(volume);
+  if (device === undefined || device.state === "dead" || device.sizeBytes >= sizeBytes) return;
   try {
-    await blockDevices.resize(volume.id, volume.sizeBytes);
+    await blockDevices.resize(volume.id, sizeBytes);
   } catch (cause) {
     if (!(cause instanceof BlockDeviceError && cause.code === "unsupported")) throw cause;
     throw cannotGrowInUse(volume.id, cause);

@@ -1,5 +1,6 @@
 import { readdir, stat } from "node:fs/promises";
 import { DriverError, hasErrno, toMessage } from "../errors.js";
+import { imageSizeBytesOf } from "./image-size.js";
 import type { Pool } from "./pool.js";
 import { readRecord } from "./record-file.js";
 import type { Volume } from "./volume.js";
@@ -35,7 +36,7 @@ export async function scanPool(pool: Pool): Promise<PoolContent> {
 async function scanVolume(pool: Pool, id: string, content: PoolContent): Promise<void> {
   try {
     const volume = await readVolume(pool, id);
-    pool.ledger.record(id, volume.sizeBytes);
+    pool.ledger.record(id, imageSizeBytesOf(volume));
     content.volumes.push(volume);
   } catch (error) {
     pool.ledger.record(id, await readImageSize(pool, id));
@@ -51,10 +52,11 @@ async function readVolume(pool: Pool, id: string): Promise<Volume> {
     throw new DriverError("internal", `${path} names volume ${volume.id}: move the directory back to that name`);
   }
   const imageBytes = await readImageSize(pool, id);
-  const isGrowing = volume.growingToBytes !== undefined && imageBytes > volume.sizeBytes;
-  if (imageBytes !== volume.sizeBytes && !isGrowing) {
+  const expectedBytes = imageSizeBytesOf(volume);
+  const isGrowing = volume.growingToBytes !== undefined && imageBytes > expectedBytes;
+  if (imageBytes !== expectedBytes && !isGrowing) {
     const found = imageBytes === 0n ? "is missing or empty" : `has ${imageBytes} bytes`;
-    const expected = `the volume has ${volume.sizeBytes}: restore the image from a backup`;
+    const expected = `the volume has ${expectedBytes}: restore the image from a backup`;
     throw new DriverError("internal", `${pool.imagePath(id)} ${found}, ${expected}`);
   }
   return { ...volume, pool: pool.name };

@@ -5,6 +5,7 @@ import type { RunCommand } from "../system/command.js";
 import { makeDirectoryDurably, syncDirectory, temporaryPathOf } from "../system/files.js";
 import { KeyedMutex } from "../system/keyed-mutex.js";
 import { createImage, cutImage, growImage, isOutOfSpace, readAllocatedBytes } from "./image.js";
+import { imageSizeBytesOf } from "./image-size.js";
 import { Ledger, type SpaceUsage } from "./ledger.js";
 import type { PoolDirectory } from "./pool-directory.js";
 import { writeRecord } from "./record-file.js";
@@ -49,7 +50,7 @@ export class Pool {
 
   /** Makes image, then record. After a failure nothing of the volume is left. */
   async createVolume(volume: Volume): Promise<void> {
-    await this.book((usage) => this.ledger.reserve(volume.id, volume.sizeBytes, usage));
+    await this.book((usage) => this.ledger.reserve(volume.id, imageSizeBytesOf(volume), usage));
     try {
       await this.createFiles(volume);
     } catch (cause) {
@@ -63,11 +64,12 @@ export class Pool {
    * volume is as it was, or is marked as growing, which a repeated call finishes and the next start takes back.
    */
   async growVolume(volume: Volume, toBytes: bigint): Promise<Volume> {
-    await this.book((usage) => this.ledger.grow(volume.id, toBytes, usage));
+    const imageSizeBytes = imageSizeBytesOf({ ...volume, sizeBytes: toBytes });
+    await this.book((usage) => this.ledger.grow(volume.id, imageSizeBytes, usage));
     const growing = { ...volume, growingToBytes: toBytes };
     try {
       await this.writeVolume(growing);
-      await this.growImage(growing, toBytes);
+      await this.growImage(growing, imageSizeBytes);
     } catch (cause) {
       // What cannot be undone now is taken back at the next start, or finished by a repetition.
       await this.undoGrowth(growing).catch(() => undefined);
@@ -81,11 +83,11 @@ export class Pool {
 
   /** Takes back a growth that did not reach the record's size. Returns what the record says now. */
   async undoGrowth(volume: Volume): Promise<Volume> {
-    const { id, sizeBytes } = volume;
-    await cutImage(this.imagePath(id), sizeBytes);
+    const { id } = volume;
+    await cutImage(this.imagePath(id), imageSizeBytesOf(volume));
     const restored = { ...volume, growingToBytes: undefined };
     await this.writeVolume(restored);
-    this.ledger.record(id, sizeBytes);
+    this.ledger.record(id, imageSizeBytesOf(volume));
     return restored;
   }
 
@@ -112,9 +114,10 @@ export class Pool {
     return join(this.directory.volumesPath, volumeId);
   }
 
-  private async growImage({ id, sizeBytes, parameters }: Volume, toBytes: bigint): Promise<void> {
-    const { provisioning } = parameters;
-    await growImage({ path: this.imagePath(id), fromBytes: sizeBytes, toBytes, provisioning }, this.runCommand);
+  private async growImage(volume: Volume, toBytes: bigint): Promise<void> {
+    const { provisioning } = volume.parameters;
+    const fromBytes = imageSizeBytesOf(volume);
+    await growImage({ path: this.imagePath(volume.id), fromBytes, toBytes, provisioning }, this.runCommand);
   }
 
   /** One booking at a time, so that each sees what the one before it took from the file system. */
@@ -129,10 +132,11 @@ export class Pool {
 
   // The directory comes first and outside of the clean-up: one that exists already belongs to another volume.
   private async createFiles(volume: Volume): Promise<void> {
-    const { id, sizeBytes, parameters } = volume;
+    const { id, parameters } = volume;
     await makeDirectoryDurably(this.volumePath(id));
     try {
       const { provisioning } = parameters;
+      const sizeBytes = imageSizeBytesOf(volume);
       await createImage({ path: this.imagePath(id), sizeBytes, provisioning }, this.runCommand);
       await this.writeVolume(volume);
     } catch (error) {

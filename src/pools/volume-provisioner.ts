@@ -3,6 +3,7 @@ import { DriverError } from "../errors.js";
 import { type CapacityRange, chooseSizeBytes, isInRange } from "./capacity-range.js";
 import { detachDevice } from "./detach.js";
 import { assertFormatFits } from "./format-parameters.js";
+import { volumeSizeBytesOf } from "./image-size.js";
 import { parseMountFlags } from "./mount-options.js";
 import { parseFsTypeParameter, parseVolumeParameters } from "./parameters.js";
 import type { Pool } from "./pool.js";
@@ -71,8 +72,9 @@ export class VolumeProvisioner {
 
   /** Bytes that the largest possible new volume with these parameters could have; 0 in a pool this node lacks. */
   async readAvailableBytes(parameters: Record<string, string>): Promise<bigint> {
-    const { pool, logicalBlockSizeBytes } = parseVolumeParameters(parameters);
-    const availableBytes = (await this.pools.find(pool)?.readAvailableBytes()) ?? 0n;
+    const { pool, logicalBlockSizeBytes, encryption } = parseVolumeParameters(parameters);
+    const imageBytes = (await this.pools.find(pool)?.readAvailableBytes()) ?? 0n;
+    const availableBytes = volumeSizeBytesOf(imageBytes, { encryption });
     return availableBytes - (availableBytes % BigInt(logicalBlockSizeBytes));
   }
 
@@ -119,7 +121,9 @@ function parameterKey(parameters: VolumeParameters): string {
   const { pool, provisioning, logicalBlockSizeBytes, queueCount, queueDepth } = parameters;
   const { format, trimIntervalMinutes, trimAtUnstage = false } = parameters;
   const trim = [trimIntervalMinutes, trimAtUnstage];
-  return JSON.stringify([pool, provisioning, logicalBlockSizeBytes, queueCount, queueDepth, format, trim]);
+  const { encryption, encryptionDiscard = false, encryptionMemoryBytes } = parameters;
+  const encrypted = [encryption, encryptionDiscard, encryptionMemoryBytes];
+  return JSON.stringify([pool, provisioning, logicalBlockSizeBytes, queueCount, queueDepth, format, trim, encrypted]);
 }
 
 /** The same for the same set of capabilities in any order. Mount flags are no property of the volume. */

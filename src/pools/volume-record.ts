@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { formatOptionsSchema } from "./format-options.js";
 import type { RecordFormat } from "./record-file.js";
-import { accessModes, fsTypes, type Volume } from "./volume.js";
+import { accessModes, encryptionTypes, fsTypes, type Volume } from "./volume.js";
 import { isVolumeId } from "./volume-id.js";
 
 /** Sizes are strings on disk: JSON numbers lose precision beyond 2^53 in other readers. */
@@ -36,6 +36,9 @@ const parameters = z.object({
   format: formatOptionsSchema.optional(),
   trimIntervalMinutes: z.int().positive().optional(),
   trimAtUnstage: z.boolean().optional(),
+  encryption: z.enum(encryptionTypes).optional(),
+  encryptionDiscard: z.boolean().optional(),
+  encryptionMemoryBytes: z.int().positive().optional(),
 });
 
 const podClaim = z.object({

@@ -9,6 +9,9 @@ export type FsType = (typeof fsTypes)[number];
 /** Of volumes for which nobody names one. */
 export const defaultFsType: FsType = "ext4";
 
+export const encryptionTypes = ["luks2"] as const;
+export type EncryptionType = (typeof encryptionTypes)[number];
+
 /** How a volume may be used at one time, in the words of CSI. */
 export const accessModes = [
   "SINGLE_NODE_WRITER",
@@ -48,6 +51,12 @@ export interface VolumeParameters {
   trimAtUnstage?: boolean | undefined;
   queueCount?: number | undefined;
   queueDepth?: number | undefined;
+  /** Undefined means that the image holds what users write, in the clear. */
+  encryption?: EncryptionType | undefined;
+  /** Whether discarded ranges reach the image, which then shows where there is data. */
+  encryptionDiscard?: boolean | undefined;
+  /** How much memory deriving the key takes; undefined is the default. */
+  encryptionMemoryBytes?: number | undefined;
 }
 
 /** The pod that an inline volume belongs to: the volume is made for its publication and goes with it. */
