@@ -4,6 +4,7 @@ import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { describe, expect, test } from "@jest/globals";
+import { mapNames } from "./field-limits.js";
 import { secretFieldNames } from "./redact.js";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
@@ -46,6 +47,16 @@ describe("proto/csi/csi.proto", () => {
     expect(fields.filter((field) => secretFieldNames.has(field.name) && !isSecret(field))).toEqual([]);
     expect(fields.filter(isSecret).length).toBeGreaterThan(15);
   }, 30_000);
+
+  test("has maps exactly where requests are checked as maps", async () => {
+    const text = await readFile(`${root}proto/csi/csi.proto`, "utf8");
+    const fields = [...text.matchAll(/^\s*(map<[^>]*>|[\w. ]+?)\s+(\w+)\s*=\s*\d+/gm)];
+    const maps = fields.filter(([, type]) => type?.startsWith("map<")).map(([, , name]) => name ?? "");
+    expect(maps.length).toBeGreaterThan(15);
+    expect(maps.filter((name) => !mapNames.test(name))).toEqual([]);
+    const others = fields.filter(([, type]) => !type?.startsWith("map<")).map(([, , name]) => name ?? "");
+    expect(others.filter((name) => mapNames.test(name))).toEqual([]);
+  });
 
   test("keeps the notice and says where it comes from", async () => {
     const text = await readFile(`${root}proto/csi/csi.proto`, "utf8");

@@ -3,6 +3,8 @@ import { Code, RpcError } from "./status.js";
 
 const stringBytesMax = 128;
 const mapBytesMax = 4096;
+/** Of messages or ids. The specification has no limit; what Kubernetes sends stays far below. */
+const listLengthMax = 1024;
 /** PATH_MAX. The specification lets paths be longer than other strings, and kubelet's are. */
 const pathBytesMax = 4096;
 
@@ -25,7 +27,7 @@ function checkMessage(message: object, prefix: string): void {
 }
 
 function checkObject(path: string, value: object): void {
-  if (/(secrets|parameters|context|segments)$/.test(path)) checkMap(path, value);
+  if (mapNames.test(path)) checkMap(path, value);
   else checkMessage(value, `${path}.`);
 }
 
@@ -34,15 +36,29 @@ function checkString(path: string, value: string): void {
   const bytesMax = isPath ? pathBytesMax : stringBytesMax;
   const sizeBytes = Buffer.byteLength(value);
   if (sizeBytes > bytesMax) throw invalid(`${path} has ${sizeBytes} bytes, at most ${bytesMax} are allowed`);
+  checkCharacters(path, value);
+}
+
+function checkCharacters(path: string, value: string): void {
   const banned = bannedCharacters.exec(value);
   if (banned !== null) throw invalid(`${path} has the control character ${describe(banned[0])}, which CSI forbids`);
 }
 
 function checkList(path: string, values: readonly unknown[]): void {
-  const strings = values.filter((value) => typeof value === "string");
-  const sizeBytes = strings.reduce((sum, value) => sum + Buffer.byteLength(value), 0);
+  const { length } = values;
+  if (length > listLengthMax) throw invalid(`${path} has ${length} entries, at most ${listLengthMax} are allowed`);
+  for (const value of values) {
+    if (typeof value === "object" && value !== null) checkMessage(value, `${path}.`);
+    else if (typeof value === "string" && !isMountFlags(path)) checkString(path, value);
+  }
+  if (isMountFlags(path)) checkMountFlags(path, values as string[]);
+}
+
+// Flags have a limit in all, so that one may be longer than other strings.
+function checkMountFlags(path: string, flags: readonly string[]): void {
+  const sizeBytes = flags.reduce((sum, flag) => sum + Buffer.byteLength(flag), 0);
   if (sizeBytes > mapBytesMax) throw invalid(`${path} has ${sizeBytes} bytes, at most ${mapBytesMax} are allowed`);
-  for (const value of values) if (typeof value === "object" && value !== null) checkMessage(value, `${path}.`);
+  for (const flag of flags) checkCharacters(path, flag);
 }
 
 function checkMap(path: string, map: object): void {
@@ -50,9 +66,18 @@ function checkMap(path: string, map: object): void {
     (sum, [key, value]) => sum + Buffer.byteLength(key) + Buffer.byteLength(String(value)),
     0,
   );
-  if (sizeBytes > mapBytesMax)
+  if (sizeBytes > mapBytesMax) {
     throw invalid(`${path} has ${sizeBytes} bytes in all, at most ${mapBytesMax} are allowed`);
+  }
+  for (const [key, value] of Object.entries(map)) {
+    checkCharacters(`a key of ${path}`, key);
+    checkCharacters(`a value of ${path}`, String(value));
+  }
 }
+
+/** The fields that are maps of strings, whatever message they are in. A test compares this with the proto. */
+export const mapNames = /(^|[._])(secrets|parameters|context|segments|manifest)$/;
+const isMountFlags = (path: string): boolean => /(^|\.)mount_flags$/.test(path);
 
 // The specification's list. Tab, line feed and carriage return are not on it.
 // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what this looks for

@@ -1,6 +1,7 @@
 import { Server, ServerCredentials, type ServiceDefinition, type UntypedServiceImplementation } from "@grpc/grpc-js";
 import { DriverError, toMessage } from "../errors.js";
 import type { Logger } from "../log.js";
+import { withTolerantDecoding } from "./decoding.js";
 import { prepareSocketPath } from "./unix-socket.js";
 
 /** A service of the generated code with its wrapped methods. */
@@ -20,7 +21,9 @@ export class SocketServer {
     private readonly logger: Logger,
     private readonly prepare: (socketPath: string) => Promise<void> = prepareSocketPath,
   ) {
-    for (const { definition, implementation } of services) this.server.addService(definition, implementation);
+    for (const { definition, implementation } of services) {
+      this.server.addService(withTolerantDecoding(definition), implementation);
+    }
   }
 
   /** Binds the socket and serves from then on. */

@@ -2,6 +2,7 @@ import type { handleUnaryCall, ServiceDefinition, UntypedServiceImplementation }
 import { Metadata } from "@grpc/grpc-js";
 import type { Logger } from "../log.js";
 import { createCallLogger } from "./chain.js";
+import { Undecodable } from "./decoding.js";
 import type { AnyHandler, Handlers, Wrapper } from "./handler.js";
 import { Code, RpcError, toStatus } from "./status.js";
 
@@ -45,6 +46,7 @@ function toGrpcHandler(
 ): handleUnaryCall<object, object> {
   return (call, callback) => {
     const { request, metadata } = call;
+    if (request instanceof Undecodable) return callback(toStatus(request.toError(method)));
     const requestId = (++callCount).toString(36);
     const callLogger = createCallLogger(logger, { requestId, method, request });
     const deadlineMs = toDeadlineMs(call.getDeadline());

@@ -163,7 +163,7 @@ describe("the deadline", () => {
     });
   });
 
-  test("leaves the volume locked until the work is done: a retry is ABORTED, then succeeds", async () => {
+  test("leaves the volume locked until the work is done: another call is ABORTED, then succeeds", async () => {
     const gate = createGate();
     const wrap = createChain({ lockWaitMsMax: 20, handlingMsMax: 100, findVolumeName: () => undefined });
     const slow = wrap(async () => {
@@ -171,12 +171,63 @@ describe("the deadline", () => {
       return {};
     });
     const request = { volumeId: "id-1" };
+    const other = { volumeId: "id-1", stagingTargetPath: "/other" };
     const retry = wrap(async () => ({ done: true }));
     const codeOf = async (call: Promise<object>) => toStatus(await rejectionOf(call)).code;
     expect(await codeOf(slow(request, createContext()))).toBe(Code.DEADLINE_EXCEEDED);
-    expect(await codeOf(retry(request, createContext()))).toBe(Code.ABORTED);
+    expect(await codeOf(retry(other, createContext()))).toBe(Code.ABORTED);
     gate.open();
-    await expect(retry(request, createContext())).resolves.toEqual({ done: true });
+    await expect(retry(other, createContext())).resolves.toEqual({ done: true });
+  });
+});
+
+describe("a call that equals one which is not done", () => {
+  const request = { volumeId: "id-1", secrets: { a: "1", b: "2" }, sizeBytes: 5n };
+
+  function createSlow(options = { lockWaitMsMax: 20, handlingMsMax: 50 }) {
+    const gate = createGate();
+    const handler = jest.fn(async () => {
+      await gate.opened;
+      return { done: true };
+    });
+    return { gate, handler, call: createChain({ ...options, findVolumeName: () => undefined })(handler) };
+  }
+
+  test("joins it: the work is done once, and a caller who came back after its deadline has the answer", async () => {
+    const { gate, handler, call } = createSlow();
+    expect(toStatus(await rejectionOf(call(request, createContext())))).toMatchObject({ code: Code.DEADLINE_EXCEEDED });
+    const joined = call({ ...request, secrets: { b: "2", a: "1" } }, createContext());
+    gate.open();
+    await expect(joined).resolves.toEqual({ done: true });
+    expect(handler).toHaveBeenCalledTimes(1);
+    await expect(call(request, createContext())).resolves.toEqual({ done: true });
+    expect(handler).toHaveBeenCalledTimes(2);
+  });
+
+  test.each([
+    ["method", {}, { method: "Node/NodeUnstageVolume" }],
+    ["secret", { secrets: { a: "1", b: "3" } }, {}],
+    ["size", { sizeBytes: 6n }, {}],
+  ])("in all but the %s does not", async (_what, change, context) => {
+    const { gate, handler, call } = createSlow({ lockWaitMsMax: 20, handlingMsMax: 60_000 });
+    const first = call(request, createContext());
+    const other = rejectionOf(call({ ...request, ...change }, createContext(context)));
+    expect(toStatus(await other)).toMatchObject({ code: Code.ABORTED });
+    gate.open();
+    await first;
+    expect(handler).toHaveBeenCalledTimes(1);
+  });
+
+  test("fails with it", async () => {
+    const wrap = createChain({ lockWaitMsMax: 20, handlingMsMax: 1_000, findVolumeName: () => undefined });
+    const gate = createGate();
+    const failing = wrap(async () => {
+      await gate.opened;
+      throw new DriverError("no_space", "full");
+    });
+    const calls = [failing(request, createContext()), failing(request, createContext())].map(rejectionOf);
+    gate.open();
+    for (const error of await Promise.all(calls)) expect(error).toMatchObject({ code: "no_space" });
   });
 });
 
@@ -213,6 +264,8 @@ describe("field limits count bytes", () => {
     ["a string of 128 bytes", { volumeId: "x".repeat(128) }],
     ["a path of 4096 bytes", { targetPath: "x".repeat(4096) }],
     ["a map of 4096 bytes", { parameters: { a: "x".repeat(4095) } }],
+    ["many ids", { sourceVolumeIds: Array(1024).fill("x".repeat(36)) }],
+    ["a long mount flag", { mountFlags: ["x".repeat(500)] }],
     ["a long value in a map", { volumeContext: { a: "x".repeat(1000) } }],
     ["tab and line feed", { name: "a\tb\nc" }],
     ["numbers and nothing", { requiredBytes: 2n ** 62n, readonly: true, capability: undefined }],
@@ -229,6 +282,12 @@ describe("field limits count bytes", () => {
     [{ capability: { value: { fsType: "x".repeat(129) } } }, "capability.value.fs_type has 129 bytes"],
     [{ mountFlags: ["x".repeat(2048), "y".repeat(2049)] }, "mount_flags has 4097 bytes, at most 4096 are allowed"],
     [{ name: "a\u0085" }, "name has the control character U+0085"],
+    [{ parameters: { a: "b\u0000" } }, "a value of parameters has the control character U+0000"],
+    [{ parameters: { "a\u001b": "b" } }, "a key of parameters has the control character U+001b"],
+    [{ capability: { value: { mountFlags: ["a\u0000"] } } }, "mount_flags has the control character U+0000"],
+    [{ requisite: [{ segments: { a: "x".repeat(4096) } }] }, "requisite.segments has 4097 bytes in all"],
+    [{ sourceVolumeIds: ["x".repeat(129)] }, "source_volume_ids has 129 bytes, at most 128 are allowed"],
+    [{ volumeCapabilities: Array(1025).fill({}) }, "volume_capabilities has 1025 entries, at most 1024 are allowed"],
   ])("%j is refused", async (request, message) => {
     const error = await rejectionOf(check(request));
     expect(error).toMatchObject({ code: Code.INVALID_ARGUMENT, message: expect.stringContaining(message) });
