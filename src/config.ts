@@ -16,6 +16,8 @@ export interface NodeConfig {
   socketPath: string;
   nodeId: string;
   stateDir: string;
+  /** Kubelet's directory: every path that it names for a volume lies below. */
+  kubeletDir: string;
   /** The socket of the engine that owns the devices; undefined when this process serves them itself. */
   engineSocketPath: string | undefined;
   driverName: string;
@@ -31,6 +33,7 @@ export interface NodeFlags {
   endpoint?: string | undefined;
   nodeId?: string | undefined;
   stateDir: string;
+  kubeletDir: string;
   engine?: string | undefined;
   driverName: string;
   logLevel: string;
@@ -66,6 +69,7 @@ export function createNodeConfig(flags: NodeFlags, environment: Environment): No
     socketPath: parseEndpoint(requireValue("--endpoint", flags.endpoint ?? environment.endpoint, "CSI_ENDPOINT")),
     nodeId: parseNodeId(requireValue("--node-id", flags.nodeId ?? environment.nodeId, "NODE_ID")),
     stateDir: parseDirectory("--state-dir", flags.stateDir),
+    kubeletDir: parseDirectory("--kubelet-dir", flags.kubeletDir),
     engineSocketPath: flags.engine === undefined ? undefined : parseEndpoint(flags.engine, "--engine"),
     driverName: parseDriverName(flags.driverName),
     logLevel: parseLogLevel(flags.logLevel),

@@ -19,7 +19,16 @@ beforeEach(async () => {
   const identity = { driverName: "csi.ublk.io", version: "1.2.3", nodeId: "node-a" };
   const { pools, blockDevices, mounter, filesystems, logger } = workspace;
   const checkHealth = () => workspace.pools.checkHealth();
-  const parts = { pools, blockDevices, mounter, filesystems, logger, checkHealth, volumeCountMax: 7n };
+  const parts = {
+    pools,
+    blockDevices,
+    mounter,
+    filesystems,
+    logger,
+    checkHealth,
+    volumeCountMax: 7n,
+    kubeletDir: workspace.path("targets"),
+  };
   server = createDriver(identity, { ...parts, socketPath: workspace.path("csi.sock") });
   await server.start();
   client = new RpcClient(workspace.path("csi.sock"));
@@ -206,16 +215,16 @@ describe("CreateVolume", () => {
 });
 
 describe("volume ids from outside", () => {
-  const staging = "/staging";
+  const staging = () => workspace.path("targets", "staging");
   const byRpc = (volumeId: string) => ({
     deleteVolume: client.call(rpcs.deleteVolume, { volumeId }),
     validate: client.call(rpcs.validateVolumeCapabilities, { volumeId, volumeCapabilities: [mountCapability] }),
     stage: client.call(rpcs.nodeStageVolume, {
       volumeId,
-      stagingTargetPath: staging,
+      stagingTargetPath: staging(),
       volumeCapability: mountCapability,
     }),
-    unstage: client.call(rpcs.nodeUnstageVolume, { volumeId, stagingTargetPath: staging }),
+    unstage: client.call(rpcs.nodeUnstageVolume, { volumeId, stagingTargetPath: staging() }),
     unpublish: client.call(rpcs.nodeUnpublishVolume, { volumeId, targetPath: workspace.path("targets", "none") }),
     stats: client.call(rpcs.nodeGetVolumeStats, { volumeId, volumePath: "/target" }),
   });
@@ -391,6 +400,7 @@ describe("paths from outside", () => {
   test.each([
     ["relative", "some/path"],
     ["with a way up", "/var/../etc"],
+    ["outside of kubelet's directory", "/etc"],
     ["empty", ""],
   ])("that are %s are invalid for staging, publishing and their opposites", async (_case, path) => {
     const { volumeId } = await createVolume();
@@ -398,7 +408,12 @@ describe("paths from outside", () => {
     const codes = await Promise.all([
       client.call(rpcs.nodeStageVolume, { volumeId, stagingTargetPath: path, volumeCapability }),
       client.call(rpcs.nodeUnstageVolume, { volumeId, stagingTargetPath: path }),
-      client.call(rpcs.nodePublishVolume, { volumeId, stagingTargetPath: "/s", targetPath: path, volumeCapability }),
+      client.call(rpcs.nodePublishVolume, {
+        volumeId,
+        stagingTargetPath: workspace.path("targets", "s"),
+        targetPath: path,
+        volumeCapability,
+      }),
       client.call(rpcs.nodeUnpublishVolume, { volumeId, targetPath: path }),
     ]);
     expect(codes.map((outcome) => outcome.code)).toEqual(Array(4).fill("INVALID_ARGUMENT"));
@@ -444,14 +459,15 @@ describe("a volume's whole life", () => {
 
   test("publishing without a staging path is FAILED_PRECONDITION", async () => {
     const { volumeId } = await createVolume();
-    const request = { volumeId, targetPath: "/target", volumeCapability: mountCapability };
+    const targetPath = workspace.path("targets", "target");
+    const request = { volumeId, targetPath, volumeCapability: mountCapability };
     expect((await client.call(rpcs.nodePublishVolume, request)).code).toBe("FAILED_PRECONDITION");
   });
 });
 
 test("stats of a raw block volume have its size, of a mounted one bytes and inodes", async () => {
   const { volumeId } = await createVolume("raw", blockCapability);
-  const staged = { volumeId, stagingTargetPath: workspace.path("targets"), volumeCapability: blockCapability };
+  const staged = { volumeId, stagingTargetPath: workspace.path("targets", "s"), volumeCapability: blockCapability };
   const targetPath = workspace.path("targets", "raw");
   await client.call(rpcs.nodeStageVolume, staged);
   await client.call(rpcs.nodePublishVolume, { ...staged, targetPath });

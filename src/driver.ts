@@ -35,6 +35,8 @@ export interface DriverIdentity {
 export interface DriverParts {
   socketPath: string;
   volumeCountMax: bigint;
+  /** Everything is staged and published below it. */
+  kubeletDir: string;
   pools: Pools;
   blockDevices: BlockDevices;
   mounter: Mounter;
@@ -62,7 +64,7 @@ export function createDriver({ driverName, version, nodeId }: DriverIdentity, pa
   const controller = createControllerService({ provisioner, expander, pools, topology });
   const dependencies = toNodeDependencies(parts);
   const ephemeral = createEphemeralVolumes(parts);
-  const node = createNodeService(dependencies, { nodeId, topology, volumeCountMax: parts.volumeCountMax, ephemeral });
+  const node = createNodeService(dependencies, { ...parts, nodeId, topology, ephemeral });
 
   const findVolumeName = (volumeId: string) => pools.peekVolume(volumeId)?.name;
   const options = { wrap: createChain({ ...defaultChainOptions, findVolumeName }), logger };

@@ -38,6 +38,7 @@ describe("ublk-csi node", () => {
       socketPath: "/run/csi.sock",
       nodeId: "node-a",
       stateDir: "/state",
+      kubeletDir: "/var/lib/kubelet",
       engineSocketPath: "/run/engine/engine.sock",
       driverName: "a.example",
       logLevel: "debug",

@@ -52,6 +52,7 @@ function createProgram(parts: ProgramParts, setExitCode: (code: number) => void)
     .option("--endpoint <url>", "socket to serve, such as unix:///csi/csi.sock (environment: CSI_ENDPOINT)")
     .option("--node-id <name>", "this node's name in the cluster (environment: NODE_ID)")
     .option("--state-dir <dir>", "where journal and memory pools live", "/var/lib/ublk-csi")
+    .option("--kubelet-dir <dir>", "kubelet's directory, below which volumes are mounted", "/var/lib/kubelet")
     .option(
       "--engine <url>",
       "socket of the ublk-csi engine that owns the devices; default: serve them in this process",

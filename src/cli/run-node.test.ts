@@ -18,6 +18,7 @@ beforeEach(async () => {
     nodeId: "node-a",
     stateDir: workspace.path("state"),
     engineSocketPath: undefined,
+    kubeletDir: "/var/lib/kubelet",
     driverName: "csi.ublk.io",
     logLevel: "info",
     allowBrokenKernel: false,

@@ -80,10 +80,10 @@ async function start(config: NodeConfig, parts: NodeParts, { undo, onLockLost }:
   await pools.collectOrphans(new Set((await blockDevices.list()).map((device) => device.volumeId)));
   await pools.undoGrowths();
   await new VolumeExpander(pools, blockDevices).growDevices(logger);
-  const { socketPath } = config;
+  const { socketPath, kubeletDir } = config;
   const volumeCountMax = await readVolumeCountMax(release());
   const checkHealth = () => pools.checkHealth();
-  const driverParts = { ...parts, socketPath, volumeCountMax, pools, blockDevices, checkHealth };
+  const driverParts = { ...parts, socketPath, kubeletDir, volumeCountMax, pools, blockDevices, checkHealth };
   undo.push(await startCollecting(createEphemeralVolumes(driverParts)));
   const driver = createDriver({ ...config, ...parts }, driverParts);
   await driver.start();

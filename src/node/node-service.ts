@@ -8,10 +8,11 @@ import {
 } from "../gen/csi/csi.js";
 import { isEphemeral, pickAttributes, readPodIdentity } from "../pools/ephemeral-attributes.js";
 import type { Handlers } from "../rpc/handler.js";
-import { requireField, requirePath, requireVolumeId } from "../rpc/required.js";
+import { requireField, requireVolumeId } from "../rpc/required.js";
 import type { NodeTopology } from "../rpc/topology.js";
 import { fromProtoCapability } from "../rpc/volume-capability.js";
 import type { EphemeralRequest, EphemeralVolumes } from "./ephemeral-volumes.js";
+import { KubeletDirectory } from "./kubelet-directory.js";
 import type { NodeDependencies } from "./node-dependencies.js";
 import { type PublishRequest, VolumePublisher } from "./volume-publisher.js";
 import { VolumeStager } from "./volume-stager.js";
@@ -24,34 +25,38 @@ export interface NodeOptions {
   topology: NodeTopology;
   /** 0 leaves the number of volumes to the orchestrator. */
   volumeCountMax: bigint;
+  /** Everything is staged and published below it. */
+  kubeletDir: string;
   ephemeral: EphemeralVolumes;
 }
 
 /** The node's RPCs. */
 export function createNodeService(dependencies: NodeDependencies, options: NodeOptions): Handlers<NodeServer> {
+  const kubelet = new KubeletDirectory(options.kubeletDir);
   const stager = new VolumeStager(dependencies);
   const publisher = new VolumePublisher(dependencies);
   const { ephemeral } = options;
   return {
     nodeStageVolume: async (request) => {
       const volumeId = requireVolumeId(request.volumeId);
-      const stagingPath = requirePath("staging_target_path", request.stagingTargetPath);
+      const stagingPath = await kubelet.confine("staging_target_path", request.stagingTargetPath);
       const capability = fromProtoCapability(request.volumeCapability);
       await stager.stage({ volumeId, stagingPath, capability, secrets: request.secrets });
       return {};
     },
     nodeUnstageVolume: async ({ volumeId, stagingTargetPath }) => {
-      await stager.unstage(requireVolumeId(volumeId), requirePath("staging_target_path", stagingTargetPath));
+      requireVolumeId(volumeId);
+      await stager.unstage(volumeId, await kubelet.confine("staging_target_path", stagingTargetPath));
       return {};
     },
     nodePublishVolume: async (request) => {
-      if (isEphemeral(request.volumeContext)) await ephemeral.publish(fromEphemeralRequest(request));
-      else await publisher.publish(fromPublishRequest(request));
+      if (isEphemeral(request.volumeContext)) await ephemeral.publish(await fromEphemeralRequest(request, kubelet));
+      else await publisher.publish(await fromPublishRequest(request, kubelet));
       return {};
     },
     nodeUnpublishVolume: async (request) => {
       const volumeId = requireVolumeId(request.volumeId);
-      const targetPath = requirePath("target_path", request.targetPath);
+      const targetPath = await kubelet.confine("target_path", request.targetPath);
       if (ephemeral.has(volumeId)) await ephemeral.unpublish(volumeId, targetPath);
       else await publisher.unpublish(targetPath);
       return {};
@@ -71,20 +76,26 @@ export function createNodeService(dependencies: NodeDependencies, options: NodeO
   };
 }
 
-function fromPublishRequest(request: NodePublishVolumeRequest): PublishRequest {
+async function fromPublishRequest(
+  request: NodePublishVolumeRequest,
+  kubelet: KubeletDirectory,
+): Promise<PublishRequest> {
   const volumeId = requireVolumeId(request.volumeId);
-  const targetPath = requirePath("target_path", request.targetPath);
+  const targetPath = await kubelet.confine("target_path", request.targetPath);
   const capability = fromProtoCapability(request.volumeCapability);
   // CSI has its own code for this field, because it means that staging was left out.
   if (request.stagingTargetPath === "") throw new DriverError("refused", "staging_target_path is not set");
-  const stagingPath = requirePath("staging_target_path", request.stagingTargetPath);
+  const stagingPath = await kubelet.confine("staging_target_path", request.stagingTargetPath);
   return { volumeId, stagingPath, targetPath, capability, readOnly: request.readonly };
 }
 
-function fromEphemeralRequest(request: NodePublishVolumeRequest): EphemeralRequest {
+async function fromEphemeralRequest(
+  request: NodePublishVolumeRequest,
+  kubelet: KubeletDirectory,
+): Promise<EphemeralRequest> {
   const { volumeContext, stagingTargetPath } = request;
   const volumeId = requireVolumeId(request.volumeId);
-  const targetPath = requirePath("target_path", request.targetPath);
+  const targetPath = await kubelet.confine("target_path", request.targetPath);
   const capability = fromProtoCapability(request.volumeCapability);
   if (stagingTargetPath !== "")
     throw new DriverError("invalid", "staging_target_path is set: inline volumes have none");

@@ -34,6 +34,7 @@ async function main(directory: string): Promise<void> {
     {
       socketPath: join(directory, "csi.sock"),
       volumeCountMax: 0n,
+      kubeletDir: directory,
       pools,
       blockDevices,
       mounter,
@@ -48,7 +49,8 @@ async function main(directory: string): Promise<void> {
 
 /** Device names are used again for other volumes here, so nothing is remembered by name. */
 class ForgetfulFilesystems extends FakeFilesystems {
-  override async probe(): Promise<string | undefined> {
+  override async probe(devicePath: string): Promise<string | undefined> {
+    this.contents.delete(devicePath);
     return undefined;
   }
 }

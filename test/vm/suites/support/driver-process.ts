@@ -150,6 +150,7 @@ export function driverArguments(settings: DriverSettings): string[] {
     ...["--endpoint", `unix://${socketPathOf(settings)}`],
     ...["--node-id", nodeId],
     ...["--state-dir", settings.stateDir ?? join(directory, "state")],
+    ...["--kubelet-dir", kubeletDirectoryOf(settings)],
     ...Object.entries(pools).flatMap(([name, path]) => ["--pool", `${name}=${path}`]),
     ...Object.entries(memoryPools).flatMap(([name, bytes]) => ["--memory-pool", `${name}=${bytes}`]),
     ...(settings.engineSocketPath === undefined ? [] : ["--engine", `unix://${settings.engineSocketPath}`]),
@@ -171,6 +172,11 @@ function spawnDriver(settings: DriverSettings, logPath: string): ChildProcess {
   } finally {
     closeSync(log);
   }
+}
+
+/** Where its volumes are staged and published. */
+export function kubeletDirectoryOf({ directory }: DriverSettings): string {
+  return join(directory, "kubelet");
 }
 
 function socketPathOf({ directory, socketPath }: DriverSettings): string {
