@@ -185,7 +185,8 @@ describe("CreateVolume", () => {
     ["an unknown parameter", { parameters: { raid: "5" } }, "INVALID_ARGUMENT", 'parameter "raid" is unknown'],
     ["an unknown pool", { parameters: { pool: "gold" } }, "INVALID_ARGUMENT", 'parameter pool is "gold"'],
     ["parameters of 5000 bytes", { parameters: { pool: "x".repeat(5000) } }, "INVALID_ARGUMENT", "parameters has 5004"],
-    ["mutable parameters", { mutableParameters: { iops: "1" } }, "INVALID_ARGUMENT", 'mutable parameter "iops"'],
+    ["an unknown mutable parameter", { mutableParameters: { a: "1" } }, "INVALID_ARGUMENT", 'mutable parameter "a"'],
+    ["a limit out of bounds", { mutableParameters: { iops: "1" } }, "INVALID_ARGUMENT", "operations from 10 to"],
     [
       "a source",
       { volumeContentSource: { type: { $case: "volume", value: { volumeId: "x" } } } },
@@ -349,6 +350,41 @@ describe("ControllerExpandVolume", () => {
     const stagingTargetPath = await workspace.makeDirectory("targets", "staging");
     await client.call(rpcs.nodeStageVolume, { volumeId, stagingTargetPath, volumeCapability: mountCapability });
     expect((await expand(volumeId, 3n * mebibyte)).code).toBe("FAILED_PRECONDITION");
+  });
+});
+
+describe("ControllerModifyVolume", () => {
+  const modify = (volumeId: string, mutableParameters: Record<string, string>) =>
+    client.call(rpcs.controllerModifyVolume, { volumeId, mutableParameters });
+
+  test("gives limits to the device of a volume in use, and is a success when it is repeated", async () => {
+    const { volumeId } = await createVolume();
+    const stagingTargetPath = await workspace.makeDirectory("targets", "staging");
+    await client.call(rpcs.nodeStageVolume, { volumeId, stagingTargetPath, volumeCapability: mountCapability });
+    for (let round = 0; round < 2; round++) {
+      expect((await modify(volumeId, { iops: "500", bandwidth: "10Mi" })).code).toBe("OK");
+    }
+    expect(workspace.blockDevices.limits.get(volumeId)).toEqual({ iops: 500, bytesPerSecond: 10 * 1024 ** 2 });
+  });
+
+  test("refuses what makes no sense", async () => {
+    const { volumeId } = await createVolume();
+    const codes = [
+      await modify("", { iops: "500" }),
+      await modify("none", { iops: "500" }),
+      await modify(volumeId, {}),
+      await modify(volumeId, { colour: "red" }),
+      await modify(volumeId, { iops: "-1" }),
+    ].map(({ code }) => code);
+    expect(codes).toEqual(["INVALID_ARGUMENT", "NOT_FOUND", ...Array(3).fill("INVALID_ARGUMENT")]);
+  });
+
+  test("what was chosen at creation is part of the request", async () => {
+    const request = { name: "data", volumeCapabilities: [mountCapability], mutableParameters: { iops: "500" } };
+    expect((await client.call(rpcs.createVolume, request)).code).toBe("OK");
+    expect((await client.call(rpcs.createVolume, request)).code).toBe("OK");
+    const other = { ...request, mutableParameters: { iops: "600" } };
+    expect((await client.call(rpcs.createVolume, other)).code).toBe("ALREADY_EXISTS");
   });
 });
 

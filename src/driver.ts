@@ -20,6 +20,7 @@ import { VolumeDevices } from "./node/volume-devices.js";
 import { defaultEphemeralRules, type EphemeralRules } from "./pools/ephemeral-rules.js";
 import type { Pools } from "./pools/pools.js";
 import { VolumeExpander } from "./pools/volume-expander.js";
+import { VolumeModifier } from "./pools/volume-modifier.js";
 import { VolumeProvisioner } from "./pools/volume-provisioner.js";
 import { createChain, defaultChainOptions } from "./rpc/chain.js";
 import { SocketServer } from "./rpc/server.js";
@@ -55,13 +56,14 @@ export function createDriver({ driverName, version, nodeId }: DriverIdentity, pa
   const topology = new NodeTopology(driverName, nodeId);
   const provisioner = new VolumeProvisioner(pools, blockDevices);
   const expander = new VolumeExpander(pools, blockDevices);
+  const modifier = new VolumeModifier(pools, blockDevices);
   const identity = createIdentityService({
     driverName,
     version,
     checkHealth: parts.checkHealth,
     canExpandOnline: async () => (await blockDevices.capabilities()).onlineResize,
   });
-  const controller = createControllerService({ provisioner, expander, pools, topology });
+  const controller = createControllerService({ provisioner, expander, modifier, pools, topology });
   const dependencies = toNodeDependencies(parts);
   const ephemeral = createEphemeralVolumes(parts);
   const node = createNodeService(dependencies, { ...parts, nodeId, topology, ephemeral });

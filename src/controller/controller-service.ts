@@ -10,9 +10,11 @@ import {
   type ValidateVolumeCapabilitiesResponse,
 } from "../gen/csi/csi.js";
 import { explainMismatch } from "../pools/capability-check.js";
+import { parseMutableParameters } from "../pools/limits.js";
 import type { Pools } from "../pools/pools.js";
 import type { Volume } from "../pools/volume.js";
 import type { VolumeExpander } from "../pools/volume-expander.js";
+import type { VolumeModifier } from "../pools/volume-modifier.js";
 import type { VolumeProvisioner } from "../pools/volume-provisioner.js";
 import { fromProtoRange } from "../rpc/capacity-range.js";
 import { toProtoContentSource } from "../rpc/content-source.js";
@@ -28,6 +30,7 @@ const rpcTypes = [
   RpcType.LIST_VOLUMES,
   RpcType.GET_CAPACITY,
   RpcType.EXPAND_VOLUME,
+  RpcType.MODIFY_VOLUME,
   RpcType.GET_VOLUME,
   RpcType.SINGLE_NODE_MULTI_WRITER,
 ];
@@ -35,6 +38,7 @@ const rpcTypes = [
 export interface ControllerDependencies {
   provisioner: VolumeProvisioner;
   expander: VolumeExpander;
+  modifier: VolumeModifier;
   pools: Pools;
   topology: NodeTopology;
 }
@@ -74,7 +78,8 @@ async function createVolume(
   assertNoSource(request);
   assertReachable(request.accessibilityRequirements, topology);
   const range = fromProtoRange(request.capacityRange);
-  return await provisioner.create({ name, range, capabilities, parameters: request.parameters });
+  const { parameters, mutableParameters } = request;
+  return await provisioner.create({ name, range, capabilities, parameters, mutableParameters });
 }
 
 function validateCapabilities(
@@ -92,9 +97,8 @@ function validateCapabilities(
 
 // A capability that no volume has is a "no" here, and not an error.
 function findMismatch(volume: Volume, request: ValidateVolumeCapabilitiesRequest): string | undefined {
-  const [mutable] = Object.keys(request.mutableParameters);
-  if (mutable !== undefined) return `mutable parameter "${mutable}" is not supported`;
   try {
+    parseMutableParameters(request.mutableParameters);
     return explainMismatch(volume, fromProtoCapabilities(request.volumeCapabilities));
   } catch (error) {
     return toMessage(error);
@@ -121,13 +125,9 @@ function toProtoVolume(volume: Volume, topology: NodeTopology): ProtoVolume {
   };
 }
 
-function assertNoSource({ volumeContentSource, mutableParameters }: CreateVolumeRequest): void {
+function assertNoSource({ volumeContentSource }: CreateVolumeRequest): void {
   if (volumeContentSource !== undefined) {
     throw new DriverError("invalid", "volume_content_source is not supported: volumes start empty");
-  }
-  const [mutable] = Object.keys(mutableParameters);
-  if (mutable !== undefined) {
-    throw new DriverError("invalid", `mutable parameter "${mutable}" is not supported: volumes cannot be modified`);
   }
 }
 

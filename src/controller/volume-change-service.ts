@@ -7,6 +7,7 @@ import type {
 import type { Pools } from "../pools/pools.js";
 import type { Volume } from "../pools/volume.js";
 import type { VolumeExpander } from "../pools/volume-expander.js";
+import type { VolumeModifier } from "../pools/volume-modifier.js";
 import { fromProtoRange } from "../rpc/capacity-range.js";
 import type { Handlers } from "../rpc/handler.js";
 import { requireVolumeId } from "../rpc/required.js";
@@ -15,16 +16,21 @@ import { fromProtoCapability } from "../rpc/volume-capability.js";
 export interface VolumeChangeDependencies {
   pools: Pools;
   expander: VolumeExpander;
+  modifier: VolumeModifier;
   toProto: (volume: Volume) => ProtoVolume;
 }
 
 /** The controller's RPCs about one volume that exists. */
 export function createVolumeChangeHandlers(
   dependencies: VolumeChangeDependencies,
-): Pick<Handlers<ControllerServer>, "controllerExpandVolume" | "controllerGetVolume"> {
-  const { pools, expander, toProto } = dependencies;
+): Pick<Handlers<ControllerServer>, "controllerExpandVolume" | "controllerModifyVolume" | "controllerGetVolume"> {
+  const { pools, expander, modifier, toProto } = dependencies;
   return {
     controllerExpandVolume: (request) => expand(request, expander),
+    controllerModifyVolume: async ({ volumeId, mutableParameters }) => {
+      await modifier.modify(requireVolumeId(volumeId), mutableParameters);
+      return {};
+    },
     // No node is ever published to by the controller: the node's services do all there is to do.
     controllerGetVolume: async ({ volumeId }) => ({
       volume: toProto(pools.getVolume(requireVolumeId(volumeId))),

@@ -2,6 +2,7 @@ import type { BlockDevice, BlockDevices } from "../engine/block-devices.js";
 import { DriverError } from "../errors.js";
 import { detachDevice } from "../pools/detach.js";
 import { growDevice } from "../pools/device-size.js";
+import { applyLimits, effectiveLimits } from "../pools/limits.js";
 import type { Pools } from "../pools/pools.js";
 import type { Volume, VolumeCapability } from "../pools/volume.js";
 import type { DeviceMapping, Secrets } from "./device-mapping.js";
@@ -25,9 +26,11 @@ export class VolumeDevices {
   /** Gives a volume its device and its mapping, or verifies those that it has. */
   async open(volume: Volume, capability: VolumeCapability, secrets: Secrets): Promise<NumberedDevice> {
     const { pools, blockDevices, mounter, mapping } = this.parts;
+    const hadDevice = await this.exists(volume.id);
     // A crash may have come between an expansion's record and the device.
     await growDevice(volume, blockDevices);
     const device = await blockDevices.attach(toDeviceSpec(volume, pools.poolOf(volume), capability));
+    if (hadDevice || Object.keys(effectiveLimits(volume)).length > 0) await applyLimits(volume, blockDevices);
     return await mapping.open(volume, await numberDevice(device, mounter), secrets);
   }
 

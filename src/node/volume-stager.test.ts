@@ -75,6 +75,23 @@ describe("staging a file system", () => {
     expect(workspace.filesystems.formats).toMatchObject([{ discard: true }]);
   });
 
+  test("gives a device the limits of its volume, and takes back those it must not have any more", async () => {
+    const volume = await create(mountCapability, { iops: "100" });
+    await stage(volume);
+    expect(workspace.blockDevices.limits.get(volume.id)).toEqual({ iops: 100 });
+    await workspace.pools.updateVolume({ ...volume, limits: { iops: "unlimited" } });
+    await stage(volume);
+    expect(workspace.blockDevices.limits.get(volume.id)).toEqual({});
+  });
+
+  test("grows a device that an expansion did not reach, before it is compared with the volume", async () => {
+    const volume = await create();
+    await stage(volume);
+    await workspace.pools.growVolume(volume, 3n * mebibyte);
+    await stage(volume);
+    expect(await workspace.blockDevices.find(volume.id)).toMatchObject({ sizeBytes: 3n * mebibyte });
+  });
+
   test("starts over where a crash has cut mkfs short, and only there", async () => {
     const volume = await create();
     const path = workspace.path("devices", "ublkb0");

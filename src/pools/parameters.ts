@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { DriverError } from "../errors.js";
 import { formatParameterNames, parseFormatParameters } from "./format-parameters.js";
+import { limitNames, parseLimits } from "./limits.js";
 import { type FsType, fsTypes, type VolumeParameters } from "./volume.js";
 
 /** Keys that Kubernetes' own sidecars add for information, for example the names of PVC and PV. */
@@ -46,7 +47,7 @@ const parameterTable = {
   },
 } as const;
 
-const knownNames = [...Object.keys(parameterTable), ...formatParameterNames];
+const knownNames = [...Object.keys(parameterTable), ...formatParameterNames, ...limitNames];
 
 /** Turns the parameters of a StorageClass into a choice, or says which one is wrong and what would be right. */
 export function parseVolumeParameters(parameters: Readonly<Record<string, string>>): VolumeParameters {
@@ -60,6 +61,7 @@ export function parseVolumeParameters(parameters: Readonly<Record<string, string
     queueCount: parseParameter("queues", given),
     queueDepth: parseParameter("queueDepth", given),
     format: parseFormatParameters(given),
+    limits: parseLimits(given),
     trimIntervalMinutes: parseParameter("trimInterval", given),
     trimAtUnstage: parseParameter("trimAtUnstage", given),
   });

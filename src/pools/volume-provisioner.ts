@@ -1,9 +1,13 @@
+import { isDeepStrictEqual } from "node:util";
 import type { BlockDevices } from "../engine/block-devices.js";
 import { DriverError } from "../errors.js";
 import { type CapacityRange, chooseSizeBytes, isInRange } from "./capacity-range.js";
 import { detachDevice } from "./detach.js";
 import { assertFormatFits } from "./format-parameters.js";
+
 import { volumeSizeBytesOf } from "./image-size.js";
+import { parseMutableParameters, type VolumeLimits } from "./limits.js";
+
 import { parseMountFlags } from "./mount-options.js";
 import { parseFsTypeParameter, parseVolumeParameters } from "./parameters.js";
 import type { Pool } from "./pool.js";
@@ -24,6 +28,8 @@ export interface CreateRequest {
   capabilities: VolumeCapability[];
   /** As they come from the StorageClass. */
   parameters: Record<string, string>;
+  /** As they come from the VolumeAttributesClass; left out when there is none. */
+  mutableParameters?: Record<string, string> | undefined;
   /** What the volume begins with; left out for an empty one. */
   contentSource?: ContentSource | undefined;
 }
@@ -43,10 +49,11 @@ export class VolumeProvisioner {
     const pool = this.choosePool(parameters);
     const capabilities = withFsType(request.capabilities, parseFsTypeParameter(request.parameters));
     assertFormatFits(parameters.format, { ...parameters, capabilities });
+    const limits = parseChosenLimits(request.mutableParameters);
     const sizeBytes = chooseSizeBytes(request.range, { ...parameters, capabilities });
     const existing = this.pools.findVolumeByName(request.name);
     if (existing !== undefined) {
-      return assertSameRequest(existing, { ...request, capabilities }, { ...parameters, pool: pool.name });
+      return assertSameRequest(existing, { ...request, capabilities, limits }, { ...parameters, pool: pool.name });
     }
     const volume: Volume = {
       id: createVolumeId(),
@@ -55,6 +62,7 @@ export class VolumeProvisioner {
       pool: pool.name,
       parameters: { ...parameters, pool: pool.name },
       capabilities,
+      limits,
       createdAt: new Date().toISOString(),
     };
     await this.pools.createVolume(volume);
@@ -107,10 +115,19 @@ function withFsType(capabilities: readonly VolumeCapability[], fsType: FsType | 
   });
 }
 
-function assertSameRequest(existing: Volume, request: CreateRequest, parameters: VolumeParameters): Volume {
+function parseChosenLimits(mutableParameters: Record<string, string> = {}): VolumeLimits | undefined {
+  return Object.keys(mutableParameters).length === 0 ? undefined : parseMutableParameters(mutableParameters);
+}
+
+interface CheckedRequest extends CreateRequest {
+  limits: VolumeLimits | undefined;
+}
+
+function assertSameRequest(existing: Volume, request: CheckedRequest, parameters: VolumeParameters): Volume {
   const differences: string[] = [];
   if (!isInRange(existing.sizeBytes, request.range)) differences.push(`size (it has ${existing.sizeBytes} bytes)`);
   if (parameterKey(existing.parameters) !== parameterKey(parameters)) differences.push("parameters");
+  if (!isDeepStrictEqual(existing.limits, request.limits)) differences.push("mutable parameters");
   if (capabilityKey(existing.capabilities) !== capabilityKey(request.capabilities)) differences.push("capabilities");
   if (differences.length === 0) return existing;
   const message = `volume "${request.name}" exists with other ${differences.join(", ")}`;
@@ -119,11 +136,12 @@ function assertSameRequest(existing: Volume, request: CreateRequest, parameters:
 
 function parameterKey(parameters: VolumeParameters): string {
   const { pool, provisioning, logicalBlockSizeBytes, queueCount, queueDepth } = parameters;
-  const { format, trimIntervalMinutes, trimAtUnstage = false } = parameters;
+  const { format, trimIntervalMinutes, trimAtUnstage = false, limits = {} } = parameters;
   const trim = [trimIntervalMinutes, trimAtUnstage];
   const { encryption, encryptionDiscard = false, encryptionMemoryBytes } = parameters;
   const encrypted = [encryption, encryptionDiscard, encryptionMemoryBytes];
-  return JSON.stringify([pool, provisioning, logicalBlockSizeBytes, queueCount, queueDepth, format, trim, encrypted]);
+  const geometry = [pool, provisioning, logicalBlockSizeBytes, queueCount, queueDepth];
+  return JSON.stringify([geometry, format, trim, encrypted, Object.entries(limits).sort()]);
 }
 
 /** The same for the same set of capabilities in any order. Mount flags are no property of the volume. */

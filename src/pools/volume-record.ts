@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { formatOptionsSchema } from "./format-options.js";
+import { limitsSchema } from "./limits.js";
 import type { RecordFormat } from "./record-file.js";
 import { accessModes, encryptionTypes, fsTypes, type Volume } from "./volume.js";
 import { isVolumeId } from "./volume-id.js";
@@ -34,6 +35,7 @@ const parameters = z.object({
   queueCount: z.int().positive().optional(),
   queueDepth: z.int().positive().optional(),
   format: formatOptionsSchema.optional(),
+  limits: limitsSchema.optional(),
   trimIntervalMinutes: z.int().positive().optional(),
   trimAtUnstage: z.boolean().optional(),
   encryption: z.enum(encryptionTypes).optional(),
@@ -62,6 +64,7 @@ export const volumeRecordFormat: RecordFormat<Volume> = {
     parameters,
     capabilities: z.array(capability),
     contentSource: contentSource.optional(),
+    limits: limitsSchema.optional(),
     createdAt: z.iso.datetime(),
     ephemeral: podClaim.optional(),
   }),

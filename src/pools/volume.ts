@@ -1,4 +1,5 @@
 import type { FormatOptions } from "./format-options.js";
+import type { VolumeLimits } from "./limits.js";
 
 /** How many bytes of the pool a volume holds from the start: all of them, or those that were written. */
 export type Provisioning = "thick" | "thin";
@@ -49,6 +50,8 @@ export interface VolumeParameters {
   trimIntervalMinutes?: number | undefined;
   /** Whether it does so when it is unstaged. */
   trimAtUnstage?: boolean | undefined;
+  /** Ceilings for volumes whose VolumeAttributesClass does not say otherwise. */
+  limits?: VolumeLimits | undefined;
   queueCount?: number | undefined;
   queueDepth?: number | undefined;
   /** Undefined means that the image holds what users write, in the clear. */
@@ -85,6 +88,8 @@ export interface Volume {
   capabilities: VolumeCapability[];
   /** What its first content was taken from; undefined for a volume that began empty. The source may be gone since. */
   contentSource?: ContentSource | undefined;
+  /** What the VolumeAttributesClass chose; undefined when the volume has none. */
+  limits?: VolumeLimits | undefined;
   createdAt: string;
   /** Set for inline volumes only. No controller call made them, none lists them, and they have no name but their id. */
   ephemeral?: PodClaim | undefined;

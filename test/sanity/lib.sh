@@ -23,9 +23,11 @@ run_sanity() {
   shift 4
   mkdir -p "$results" "$scratch"
   printf '%s\n' "csi-sanity $name" >&2
+  printf 'iops: "1000"\nbandwidth: 200Mi\n' > "$scratch/mutable-parameters.yaml"
   local log=$results/sanity-$name.log status=0
   "$sanity_program" --csi.endpoint "unix://$socket" --csi.mountdir "$scratch/mount" --csi.stagingdir "$scratch/staging" \
     --csi.testvolumesize 67108864 --csi.testvolumeexpandsize 134217728 \
+    --csi.testvolumemutableparameters "$scratch/mutable-parameters.yaml" \
     --ginkgo.no-color --ginkgo.junit-report "$results/sanity-$name.xml" "$@" > "$log" 2>&1 || status=$?
   grep -E '^(Ran |SUCCESS!|FAIL!)|^ *\[FAIL\]' "$log" || tail -n 20 "$log"
   [ "$status" -eq 0 ] || say "csi-sanity $name failed; its log is $log"
