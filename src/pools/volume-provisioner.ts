@@ -4,10 +4,8 @@ import { DriverError } from "../errors.js";
 import { type CapacityRange, chooseSizeBytes, isInRange } from "./capacity-range.js";
 import { detachDevice } from "./detach.js";
 import { assertFormatFits } from "./format-parameters.js";
-
 import { volumeSizeBytesOf } from "./image-size.js";
 import { parseMutableParameters, type VolumeLimits } from "./limits.js";
-
 import { parseMountFlags } from "./mount-options.js";
 import { parseFsTypeParameter, parseVolumeParameters } from "./parameters.js";
 import type { Pool } from "./pool.js";

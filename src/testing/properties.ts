@@ -9,12 +9,24 @@ export function checkProperty<T extends unknown[]>(
   arbitraries: { [Index in keyof T]: fc.Arbitrary<T[Index]> },
   predicate: (...values: T) => void,
 ): void {
-  const extent =
-    fuzzSeconds === undefined
-      ? { numRuns: usualRuns }
-      : { numRuns: Number.MAX_SAFE_INTEGER, interruptAfterTimeLimit: fuzzSeconds * 1000 };
   fc.assert(
     fc.property(fc.tuple<T>(...arbitraries), (values) => predicate(...values)),
-    extent,
+    extent(),
   );
+}
+
+/** The same for a property of something that takes time. */
+export async function checkAsyncProperty<T extends unknown[]>(
+  arbitraries: { [Index in keyof T]: fc.Arbitrary<T[Index]> },
+  predicate: (...values: T) => Promise<void>,
+): Promise<void> {
+  await fc.assert(
+    fc.asyncProperty(fc.tuple<T>(...arbitraries), async (values) => await predicate(...values)),
+    extent(),
+  );
+}
+
+function extent(): fc.Parameters<unknown> {
+  if (fuzzSeconds === undefined) return { numRuns: usualRuns };
+  return { numRuns: Number.MAX_SAFE_INTEGER, interruptAfterTimeLimit: fuzzSeconds * 1000 };
 }
