@@ -11,9 +11,14 @@ const pathBytesMax = 4096;
 /** Refuses fields beyond the size limits of the CSI specification, which count bytes, not characters. */
 export function withFieldLimits(): Wrapper {
   return (next) => async (request, context) => {
-    checkMessage(request, "");
+    assertFieldLimits(request);
     return await next(request, context);
   };
+}
+
+/** Throws for a request with a field beyond these limits. */
+export function assertFieldLimits(request: object): void {
+  checkMessage(request, "");
 }
 
 /** Maps with string values have a limit in all; every other nested message is checked field by field. */

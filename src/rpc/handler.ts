@@ -1,5 +1,6 @@
-import type { handleUnaryCall, Metadata } from "@grpc/grpc-js";
+import type { handleServerStreamingCall, handleUnaryCall, Metadata } from "@grpc/grpc-js";
 import type { Logger } from "../log.js";
+import type { StreamHandler } from "./stream-handler.js";
 
 /** What is known of a call besides its request. */
 export interface CallContext {
@@ -31,5 +32,7 @@ export type Handlers<Server> = {
     infer Response
   >
     ? Handler<Request, Response>
-    : never;
+    : Server[Method] extends handleServerStreamingCall<infer Request, infer Response>
+      ? StreamHandler<Request, Response>
+      : never;
 };

@@ -1,5 +1,18 @@
-import { Client, status as Code, credentials, type MethodDefinition, type ServiceError } from "@grpc/grpc-js";
-import { ControllerService, GroupControllerService, IdentityService, NodeService } from "../gen/csi/csi.js";
+import {
+  Client,
+  type ClientReadableStream,
+  status as Code,
+  credentials,
+  type MethodDefinition,
+  type ServiceError,
+} from "@grpc/grpc-js";
+import {
+  ControllerService,
+  GroupControllerService,
+  IdentityService,
+  NodeService,
+  SnapshotMetadataService,
+} from "../gen/csi/csi.js";
 
 /** One RPC's outcome as the caller sees it. */
 export interface Outcome<Response> {
@@ -7,6 +20,13 @@ export interface Outcome<Response> {
   message: string;
   /** Undefined after a failure. */
   response: Response | undefined;
+}
+
+/** One stream's outcome as the caller sees it. */
+export interface StreamOutcome<Response> {
+  code: string;
+  message: string;
+  responses: Response[];
 }
 
 type Method<Request, Response> = MethodDefinition<Request, Response>;
@@ -25,8 +45,7 @@ export class RpcClient {
     options: { deadlineMs?: number } = {},
   ): Promise<Outcome<Response>> {
     const { path, requestSerialize, requestDeserialize, responseDeserialize } = method;
-    // An empty message, decoded, has every field that the caller leaves out.
-    const complete = { ...requestDeserialize(Buffer.alloc(0)), ...request };
+    const complete = completed(requestDeserialize, request);
     const deadline = Date.now() + (options.deadlineMs ?? 20_000);
     return new Promise((resolve) => {
       const answer = (error: ServiceError | null, response?: Response) =>
@@ -35,9 +54,48 @@ export class RpcClient {
     });
   }
 
+  /** Reads a stream to its end. */
+  async read<Request, Response>(
+    method: Method<Request, Response>,
+    request: Partial<Request>,
+    options: { deadlineMs?: number } = {},
+  ): Promise<StreamOutcome<Response>> {
+    const responses: Response[] = [];
+    try {
+      for await (const response of this.open(method, request, options)) responses.push(response as Response);
+      return { code: "OK", message: "", responses };
+    } catch (error) {
+      const { code, details } = error as ServiceError;
+      return { code: Code[code], message: details, responses };
+    }
+  }
+
+  /** Begins to read a stream. */
+  open<Request, Response>(
+    method: Method<Request, Response>,
+    request: Partial<Request>,
+    options: { deadlineMs?: number } = {},
+  ): ClientReadableStream<Response> {
+    const { path, requestSerialize, requestDeserialize, responseDeserialize } = method;
+    const deadline = Date.now() + (options.deadlineMs ?? 20_000);
+    const complete = completed(requestDeserialize, request);
+    return this.client.makeServerStreamRequest(path, requestSerialize, responseDeserialize, complete, { deadline });
+  }
+
   close(): void {
     this.client.close();
   }
 }
 
-export const rpcs = { ...IdentityService, ...ControllerService, ...NodeService, ...GroupControllerService };
+/** An empty message, decoded, has every field that the caller leaves out. */
+function completed<Request>(deserialize: (bytes: Buffer) => Request, request: Partial<Request>): Request {
+  return { ...deserialize(Buffer.alloc(0)), ...request };
+}
+
+export const rpcs = {
+  ...IdentityService,
+  ...ControllerService,
+  ...NodeService,
+  ...GroupControllerService,
+  ...SnapshotMetadataService,
+};
