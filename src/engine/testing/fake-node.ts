@@ -67,7 +67,8 @@ export class FakeNode {
   }
 
   async destroy(): Promise<void> {
-    await rm(this.folder, { recursive: true, force: true });
+    // An engine that a test has killed may be writing its last journal entry.
+    await rm(this.folder, { recursive: true, force: true, maxRetries: 5 });
   }
 
   private readSizeBytes(deviceId: number): bigint | undefined {
