@@ -3,6 +3,7 @@ import { EngineClient } from "../daemon/engine-client.js";
 import { createUblkBlockDevices } from "../engine/create-ublk-block-devices.js";
 import { reportKernel } from "../engine/report-kernel.js";
 import { createLogger } from "../log.js";
+import { createLuksMapping } from "../node/encryption/create-luks-mapping.js";
 import { LinuxFilesystems } from "../node/filesystems/filesystems.js";
 import { LinuxMounter } from "../node/mounter.js";
 import { TmpfsFilesystems } from "../pools/memory-filesystem.js";
@@ -32,6 +33,7 @@ export async function main(args: readonly string[]): Promise<number> {
           runCommand,
           mounter: new LinuxMounter(runCommand),
           filesystems: new LinuxFilesystems(runCommand),
+          createMapping: (pools) => createLuksMapping(pools, runCommand, logger),
           memoryFilesystems: new TmpfsFilesystems(runCommand),
           createBlockDevices: ({ stateDir, engineSocketPath }) =>
             engineSocketPath === undefined

@@ -6,12 +6,14 @@ import { createDriver, createEphemeralVolumes } from "../driver.js";
 import type { BlockDevices } from "../engine/block-devices.js";
 import { DriverError, toMessage } from "../errors.js";
 import type { Logger } from "../log.js";
+import { type DeviceMapping, noMapping } from "../node/device-mapping.js";
 import type { EphemeralVolumes } from "../node/ephemeral-volumes.js";
 import type { Filesystems } from "../node/filesystems/filesystems.js";
 import type { Mounter } from "../node/mounter.js";
 import { readVolumeCountMax } from "../node/volume-limit.js";
 import type { MemoryFilesystems } from "../pools/memory-filesystem.js";
 import { openPools } from "../pools/open-pools.js";
+import type { Pools } from "../pools/pools.js";
 import { VolumeExpander } from "../pools/volume-expander.js";
 import type { RunCommand } from "../system/command.js";
 import { acquireFileLock } from "../system/file-lock.js";
@@ -25,6 +27,8 @@ export interface NodeParts {
   mounter: Mounter;
   filesystems: Filesystems;
   memoryFilesystems: MemoryFilesystems;
+  /** Encrypts volumes that are to be. Default: no volume can be. */
+  createMapping?: (pools: Pools) => DeviceMapping;
   runCommand: RunCommand;
   logger: Logger;
 }
@@ -83,7 +87,8 @@ async function start(config: NodeConfig, parts: NodeParts, { undo, onLockLost }:
   const { socketPath, kubeletDir } = config;
   const volumeCountMax = await readVolumeCountMax(release());
   const checkHealth = () => pools.checkHealth();
-  const driverParts = { ...parts, socketPath, kubeletDir, volumeCountMax, pools, blockDevices, checkHealth };
+  const mapping = parts.createMapping?.(pools) ?? noMapping;
+  const driverParts = { ...parts, socketPath, kubeletDir, volumeCountMax, pools, blockDevices, mapping, checkHealth };
   undo.push(await startCollecting(createEphemeralVolumes(driverParts)));
   const driver = createDriver({ ...config, ...parts }, driverParts);
   await driver.start();

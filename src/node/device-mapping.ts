@@ -1,3 +1,4 @@
+import { DriverError } from "../errors.js";
 import type { Volume } from "../pools/volume.js";
 import type { NumberedDevice } from "./device-mounts.js";
 
@@ -19,9 +20,12 @@ export interface DeviceMapping {
   close(volumeId: string): Promise<void>;
 }
 
-/** Users have the ublk device itself. */
+/** Users have the ublk device itself, which an encrypted volume must never be used by. */
 export const noMapping: DeviceMapping = {
-  open: async (_volume, device) => device,
+  open: async ({ id, parameters }, device) => {
+    if (parameters.encryption === undefined) return device;
+    throw new DriverError("refused", `volume ${id} is encrypted, and this node does without encryption`);
+  },
   find: async (device) => device,
   grow: async () => undefined,
   close: async () => undefined,

@@ -8,6 +8,8 @@ import { findMount } from "./target-path.js";
 /** A device together with the number under which the kernel's mount table knows it. */
 export interface NumberedDevice extends BlockDevice {
   number: string;
+  /** Another path of the same device, by which mount(8) may have put it into the table. */
+  alias?: string;
 }
 
 /** The number of a device that must exist. */
@@ -46,9 +48,11 @@ export class DeviceMounts {
 
   /** Every mount through which the device can be reached: of its file system, or of its device node. */
   get own(): MountEntry[] {
+    const { path, alias } = this.device;
+    const nodes = [`/${basename(path)}`, alias?.replace(/^\/dev/, "")];
     return this.entries.filter((entry) => {
-      if (entry.mountPoint === this.device.path) return false;
-      return this.shows(entry) || entry.root === `/${basename(this.device.path)}`;
+      if (entry.mountPoint === path) return false;
+      return this.shows(entry) || nodes.includes(entry.root);
     });
   }
 }
@@ -56,10 +60,10 @@ export class DeviceMounts {
 // A name is given again after its device is gone, so a mount by this name may be of a dead predecessor.
 async function findBtrfsNumber(
   entries: readonly MountEntry[],
-  { path, volumeId }: NumberedDevice,
+  { path, alias, volumeId }: NumberedDevice,
   mounter: Mounter,
 ): Promise<string | undefined> {
-  const named = entries.filter(({ fsType, source }) => fsType === "btrfs" && source === path);
+  const named = entries.filter(({ fsType, source }) => fsType === "btrfs" && [path, alias].includes(source));
   const [number, ...others] = new Set(named.map((entry) => entry.deviceNumber));
   if (number === undefined || !(await mounter.isHeld(path))) return undefined;
   if (others.length === 0) return number;

@@ -1,4 +1,4 @@
-import { access, constants, lstat, open, opendir, stat } from "node:fs/promises";
+import { access, constants, lstat, open, opendir, readFile, stat } from "node:fs/promises";
 import { hasErrno, toMessage } from "../errors.js";
 import type { FsType } from "../pools/volume.js";
 import type { RunCommand } from "../system/command.js";
@@ -17,6 +17,8 @@ export interface Mounter {
   findDeviceNumber(path: string): Promise<string | undefined>;
   /** Whether the kernel has a block device of this number. */
   hasDevice(number: string): Promise<boolean>;
+  /** The name of the device-mapper device of this number; undefined when it is another kind of device, or gone. */
+  findMappingName(number: string): Promise<string | undefined>;
   /** Whether somebody, such as a mounted file system, has this device for himself. */
   isHeld(devicePath: string): Promise<boolean>;
   /** Why a mounted directory cannot be looked into, or undefined when it can. */
@@ -77,6 +79,15 @@ export class LinuxMounter implements Mounter {
       return true;
     } catch (error) {
       if (hasErrno(error, "ENOENT")) return false;
+      throw error;
+    }
+  }
+
+  async findMappingName(number: string): Promise<string | undefined> {
+    try {
+      return (await readFile(`/sys/dev/block/${number}/dm/name`, "utf8")).trim();
+    } catch (error) {
+      if (hasErrno(error, "ENOENT", "ENODEV")) return undefined;
       throw error;
     }
   }

@@ -1,12 +1,13 @@
 import { DriverError, toMessage } from "../errors.js";
 import type { MountEntry } from "../system/mountinfo.js";
+import { isMappingName } from "./mapping-name.js";
 import type { Mounter } from "./mounter.js";
 import { findMount } from "./target-path.js";
 
-/** Takes away every mount at a path. A mount which is not of a ublk device was not made here, and stays. */
+/** Takes away every mount at a path. A mount which is not of a ublk device or a mapping on one was not made here, and stays. */
 export async function unmountAll(path: string, mounter: Mounter): Promise<void> {
   for (let entry = await findTop(path, mounter); entry !== undefined; entry = await findTop(path, mounter)) {
-    if (!isUblkMount(entry)) {
+    if (!(await isOurs(entry, mounter))) {
       const message = `${path} has a mount of ${entry.source} which is not one of this driver's: unmount it yourself`;
       throw new DriverError("refused", message);
     }
@@ -28,19 +29,31 @@ export async function unmountTop(entry: MountEntry, mounter: Mounter): Promise<v
   }
 }
 
-/** Whether a mount is of a ublk device that the kernel does not have any more. */
+/** Whether a mount is of a device of this driver that the kernel does not have any more. */
 export async function isGone(entry: MountEntry, mounter: Mounter): Promise<boolean> {
-  if (!isUblkMount(entry)) return false;
+  if (!(await isOurs(entry, mounter))) return false;
   if (entry.fsType === "btrfs") return !(await mounter.isHeld(entry.source));
   const isNode = nodePattern.test(entry.root);
   const number = isNode ? await mounter.findDeviceNumber(entry.mountPoint) : entry.deviceNumber;
   return number === undefined || !(await mounter.hasDevice(number));
 }
 
-const nodePattern = /^\/ublkb\d+(\/\/deleted)?$/;
+// Below /dev. Where udev runs, the name of a mapping is only a link to the kernel's node.
+const nodePattern = /^\/(?:ublkb\d+|(dm-\d+)|mapper\/([^/]+))(?:\/\/deleted)?$/;
 
-function isUblkMount({ source, root }: MountEntry): boolean {
-  return /\/ublkb\d+$/.test(source) || nodePattern.test(root);
+async function isOurs({ source, root, mountPoint }: MountEntry, mounter: Mounter): Promise<boolean> {
+  const [isNode, kernelName, nodeName] = nodePattern.exec(root) ?? [];
+  if (kernelName !== undefined) return await isOwnMappingNode(mountPoint, mounter);
+  const [, name = nodeName] = /^\/dev\/mapper\/(.+)$/.exec(source) ?? [];
+  if (name !== undefined) return isMappingName(name);
+  return isNode !== undefined || /\/ublkb\d+$/.test(source);
+}
+
+/** Of a node bound to a path. Nobody can have anything to lose by one whose mapping is gone. */
+async function isOwnMappingNode(path: string, mounter: Mounter): Promise<boolean> {
+  const number = await mounter.findDeviceNumber(path);
+  if (number === undefined || !(await mounter.hasDevice(number))) return true;
+  return isMappingName((await mounter.findMappingName(number)) ?? "");
 }
 
 async function findTop(path: string, mounter: Mounter): Promise<MountEntry | undefined> {

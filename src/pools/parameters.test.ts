@@ -33,12 +33,26 @@ test("times of trimming are read in minutes", () => {
   ]).toEqual([undefined, 30, 24 * 60, 7 * 24 * 60]);
 });
 
+test("encryption is read with its choices", () => {
+  const parameters = { encryption: "luks2", encryptionDiscard: "true", encryptionMemory: "128Mi" };
+  expect(parseVolumeParameters(parameters)).toMatchObject({
+    encryption: "luks2",
+    encryptionDiscard: true,
+    encryptionMemoryBytes: 128 * 1024 ** 2,
+  });
+});
+
 test("what Kubernetes adds for information is ignored", () => {
   const added = { "csi.storage.k8s.io/pvc/name": "data", "csi.storage.k8s.io/fstype": "xfs" };
   expect(parseVolumeParameters(added)).toEqual(parseVolumeParameters({}));
 });
 
 test.each([
+  [{ encryption: "true" }, 'parameter encryption is "true", allowed is "luks2"'],
+  [{ encryption: "luks2", encryptionMemory: "16Mi" }, 'encryptionMemory is "16Mi", allowed is a size from 32Mi to 1Gi'],
+  [{ encryption: "luks2", encryptionMemory: "8Gi" }, 'encryptionMemory is "8Gi", allowed is a size from 32Mi to 1Gi'],
+  [{ encryptionDiscard: "true" }, 'parameter encryptionDiscard is for encrypted volumes: add encryption "luks2"'],
+  [{ encryption: "luks2", provisioning: "thin", trimAtUnstage: "true" }, 'add encryptionDiscard "true"'],
   [{ provisioning: "fat" }, 'parameter provisioning is "fat", allowed is "thick" or "thin"'],
   [{ logicalBlockSize: "1024" }, 'parameter logicalBlockSize is "1024", allowed is "512" or "4096"'],
   [{ queues: "0" }, 'parameter queues is "0", allowed is an integer from 1 to 64'],

@@ -1,8 +1,9 @@
 import { z } from "zod";
 import { DriverError } from "../errors.js";
+import { fromByteSize } from "../system/byte-size.js";
 import { formatParameterNames, parseFormatParameters } from "./format-parameters.js";
 import { limitNames, parseLimits } from "./limits.js";
-import { type FsType, fsTypes, type VolumeParameters } from "./volume.js";
+import { encryptionTypes, type FsType, fsTypes, type VolumeParameters } from "./volume.js";
 
 /** Keys that Kubernetes' own sidecars add for information, for example the names of PVC and PV. */
 const informationPrefix = "csi.storage.k8s.io/";
@@ -24,6 +25,20 @@ const intervalText = z
   .refine((minutes) => minutes <= 365 * 24 * 60)
   .optional();
 
+const switchText = z
+  .enum(["true", "false"])
+  .transform((text) => text === "true")
+  .optional();
+
+const mebibyte = 1024n ** 2n;
+
+const memoryText = z
+  .string()
+  .transform((text) => fromByteSize(text) ?? 0n)
+  .refine((bytes) => bytes % mebibyte === 0n && bytes >= 32n * mebibyte && bytes <= 1024n * mebibyte)
+  .transform(Number)
+  .optional();
+
 /** Every parameter of a StorageClass: its form, and the words for a value which does not have it. */
 const parameterTable = {
   pool: { schema: z.string().min(1).optional(), allowed: "the name of a pool of the node" },
@@ -38,13 +53,10 @@ const parameterTable = {
   queues: { schema: integerText(1, 64), allowed: "an integer from 1 to 64" },
   queueDepth: { schema: integerText(1, 4096), allowed: "an integer from 1 to 4096" },
   trimInterval: { schema: intervalText, allowed: 'a time such as "30m", "24h" or "7d", from 1m to 365d' },
-  trimAtUnstage: {
-    schema: z
-      .enum(["true", "false"])
-      .transform((text) => text === "true")
-      .optional(),
-    allowed: '"true" or "false"',
-  },
+  encryption: { schema: z.enum(encryptionTypes).optional(), allowed: '"luks2"' },
+  encryptionDiscard: { schema: switchText, allowed: '"true" or "false"' },
+  encryptionMemory: { schema: memoryText, allowed: "a size from 32Mi to 1Gi, in whole Mi" },
+  trimAtUnstage: { schema: switchText, allowed: '"true" or "false"' },
 } as const;
 
 const knownNames = [...Object.keys(parameterTable), ...formatParameterNames, ...limitNames];
@@ -64,7 +76,24 @@ export function parseVolumeParameters(parameters: Readonly<Record<string, string
     limits: parseLimits(given),
     trimIntervalMinutes: parseParameter("trimInterval", given),
     trimAtUnstage: parseParameter("trimAtUnstage", given),
+    ...parseEncryption(given),
   });
+}
+
+type EncryptionParameters = Pick<VolumeParameters, "encryption" | "encryptionDiscard" | "encryptionMemoryBytes">;
+
+// Left out where nothing is encrypted, so that a misspelt or forgotten parameter is not taken for one that has an effect.
+function parseEncryption(given: Record<string, string>): EncryptionParameters {
+  const encryption = parseParameter("encryption", given);
+  const encryptionDiscard = parseParameter("encryptionDiscard", given);
+  const encryptionMemoryBytes = parseParameter("encryptionMemory", given);
+  if (encryption !== undefined) return { encryption, encryptionDiscard, encryptionMemoryBytes };
+  const lone = ["encryptionDiscard", "encryptionMemory"].find((name) => given[name] !== undefined);
+  if (lone === undefined) return {};
+  throw new DriverError(
+    "invalid",
+    `parameter ${lone} is for encrypted volumes: add encryption "luks2", or leave it out`,
+  );
 }
 
 /** The file system type that a StorageClass names, for capabilities that leave it open. */
@@ -89,8 +118,13 @@ function parseParameter<Name extends ParameterName>(name: Name, given: Record<st
 // Thick volumes keep their space whatever is discarded, so their devices do not offer it.
 function assertTrimmable(parameters: VolumeParameters): VolumeParameters {
   const { provisioning, trimIntervalMinutes, trimAtUnstage = false } = parameters;
-  if (provisioning === "thin" || (trimIntervalMinutes === undefined && !trimAtUnstage)) return parameters;
+  if (trimIntervalMinutes === undefined && !trimAtUnstage) return parameters;
   const name = trimAtUnstage ? "trimAtUnstage" : "trimInterval";
+  if (parameters.encryption !== undefined && parameters.encryptionDiscard !== true) {
+    const message = `parameter ${name} discards unused space, which encryption keeps from the image`;
+    throw new DriverError("invalid", `${message}: leave it out, or add encryptionDiscard "true"`);
+  }
+  if (provisioning === "thin") return parameters;
   const message = `parameter ${name} gives unused space back to the pool, which a thick volume never does`;
   throw new DriverError("invalid", `${message}: leave it out, or use provisioning "thin"`);
 }

@@ -8,9 +8,19 @@ import { syncDirectory, writeFileDurably } from "../system/files.js";
  * - `formatting`: a file system is being made on a device that was blank. It is there from before mkfs until after it, so
  *   what a device holds while it is there is an unfinished file system, and nobody's data.
  * - `identity-renewed`: the file system of a copy has a uuid of its own.
+ * - `encrypting`: a header is being made on a device that was blank, in the same way as with `formatting`.
+ * - `encrypted`: the image has had a header. One without it is damaged, and never blank.
+ * - `header-bound`: the header of a copy names the copy and not its source.
  * - `trimmed`: when unused space was last given back to the pool.
  */
-export const volumeMarkNames = ["formatting", "identity-renewed", "trimmed"] as const;
+export const volumeMarkNames = [
+  "formatting",
+  "identity-renewed",
+  "encrypting",
+  "encrypted",
+  "header-bound",
+  "trimmed",
+] as const;
 export type VolumeMarkName = (typeof volumeMarkNames)[number];
 
 /** An empty file beside an image, durable when `set` and when `clear` has returned. */

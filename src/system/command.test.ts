@@ -16,6 +16,13 @@ test("resolves with the output of a program that succeeds", async () => {
   expect(await runCommand("printf", ["%s", "a b"])).toEqual({ stdout: "a b", stderr: "" });
 });
 
+test("a program gets its input, and no error repeats it", async () => {
+  const input = Buffer.from("hidden\n");
+  expect((await runCommand("cat", [], { input })).stdout).toBe("hidden\n");
+  const error = await failureOf(runCommand("sh", ["-c", "cat > /dev/null; exit 1"], { input }));
+  expect(JSON.stringify({ ...error, message: error.message, stack: error.stack })).not.toContain("hidden");
+});
+
 test("arguments never meet a shell", async () => {
   expect((await runCommand("printf", ["%s", "$(id); `id`"])).stdout).toBe("$(id); `id`");
 });

@@ -7,6 +7,8 @@ export type RunCommand = (program: string, args: readonly string[], options?: Co
 export interface CommandOptions {
   /** After this long the program is killed and the call fails, even when the program cannot die. */
   timeoutMs?: number;
+  /** What the program reads on standard input, in no message of ours: the way for secrets. Default: nothing. */
+  input?: Buffer;
 }
 
 export interface CommandResult {
@@ -41,7 +43,7 @@ export function createCommandRunner(environment: Record<string, string | undefin
       const command = [program, ...args].join(" ");
       const child = spawn(program, args, { env: environment, stdio: "pipe", shell: false });
       child.stdin.on("error", () => undefined); // a program that does not read its input closes it early
-      child.stdin.end();
+      child.stdin.end(options.input);
       const stdout = collectOutput(child.stdout);
       const stderr = collectOutput(child.stderr);
       const timeoutMs = options.timeoutMs ?? defaultTimeoutMs;

@@ -4,7 +4,7 @@ import type { MountEntry } from "../../system/mountinfo.js";
 import type { BindRequest, Mounter, MountRequest } from "../mounter.js";
 
 /**
- * A mount table without a kernel. It knows fake devices by their names (`ublkb3` has number 259:3) and demands, as the
+ * A mount table without a kernel. It knows fake devices by their names (`ublkb3` has number 259:3, `dm-3` 253:3) and demands, as the
  * kernel does, that source and target exist.
  */
 export class FakeMounter implements Mounter {
@@ -20,6 +20,8 @@ export class FakeMounter implements Mounter {
   readonly lostDevices = new Set<string>();
   /** Paths of mounts that cannot be looked into, and why. */
   readonly accessFaults = new Map<string, string>();
+  /** Names of mappings by their number. */
+  readonly mappingNames = new Map<string, string>();
   private anonymousCount = 0;
 
   async list(): Promise<MountEntry[]> {
@@ -64,6 +66,10 @@ export class FakeMounter implements Mounter {
     return !this.lostDevices.has(number);
   }
 
+  async findMappingName(number: string): Promise<string | undefined> {
+    return this.mappingNames.get(number);
+  }
+
   async isHeld(devicePath: string): Promise<boolean> {
     const number = numberOf(devicePath);
     return number !== undefined && !this.lostDevices.has(number) && this.uses(devicePath);
@@ -96,8 +102,8 @@ export class FakeMounter implements Mounter {
 }
 
 function numberOf(path: string): string | undefined {
-  const match = /\/ublkb(\d+)$/.exec(path);
-  return match === null ? undefined : `259:${match[1]}`;
+  const match = /\/(ublkb|dm-)(\d+)$/.exec(path);
+  return match === null ? undefined : `${match[1] === "ublkb" ? 259 : 253}:${match[2]}`;
 }
 
 async function assertExists(...paths: string[]): Promise<void> {

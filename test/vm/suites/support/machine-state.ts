@@ -30,13 +30,14 @@ async function findLeftovers(before: MachineState): Promise<string[]> {
   return kinds.flatMap((kind) => subtract(now[kind], before[kind]));
 }
 
-/** Every ublk node in /dev and entry in sysfs. */
+/** Every ublk node in /dev and entry in sysfs, and every mapping. */
 async function readDevices(): Promise<string[]> {
   const nodes = (await readdir("/dev")).filter((name) => /^ublk[bc]\d/.test(name)).map((name) => `/dev/${name}`);
   const blocks = (await readdir("/sys/block"))
     .filter((name) => name.startsWith("ublk"))
     .map((name) => `/sys/block/${name}`);
-  return [...nodes, ...blocks];
+  const mappings = (await readdir("/dev/mapper").catch(() => [])).map((name) => `/dev/mapper/${name}`);
+  return [...nodes, ...blocks, ...mappings];
 }
 
 function readMountLines(): string[] {

@@ -25,6 +25,8 @@ export interface VolumeWish {
   access: { kind: "mount"; fsType: string; mountFlags?: string[] } | { kind: "block" };
   accessMode?: AccessMode;
   parameters?: Record<string, string>;
+  /** What kubelet reads from the Secret that the StorageClass names for staging. */
+  secrets?: Record<string, string>;
 }
 
 /** One volume, led through its life the way kubelet does it. The directories lie below `kubeletDirectory`. */
@@ -67,7 +69,8 @@ export class TestVolume {
 
   async stage(): Promise<void> {
     await mkdir(this.stagingPath, { recursive: true });
-    const request = { ...this.nodeFields, stagingTargetPath: this.stagingPath };
+    const { secrets = {} } = this.wish;
+    const request = { ...this.nodeFields, stagingTargetPath: this.stagingPath, secrets };
     await this.client().call(NodeService.nodeStageVolume, NodeStageVolumeRequest.fromPartial(request));
   }
 
