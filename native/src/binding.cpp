@@ -147,7 +147,9 @@ Napi::Value freeze_devices(const Napi::CallbackInfo& info) {
     const RunApart apart = [&call](const std::function<void()>& job) {
       call.environment.executor.post_awaited([job](Control&) { job(); });
     };
-    call.reply.settle(freeze_together(devices, deadline_ms, apart), undefined);
+    uint64_t until_ns = 0;
+    const Status status = freeze_together(devices, deadline_ms, apart, until_ns);
+    call.reply.settle(status, [until_ns](Napi::Env env) { return from_uint64(env, until_ns); });
   });
 }
 
@@ -155,9 +157,10 @@ Napi::Value freeze_devices(const Napi::CallbackInfo& info) {
 Napi::Value thaw_devices(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const Napi::Array handles = info[0].As<Napi::Array>();
+  const uint64_t until_ns = info[1].IsUndefined() ? 0 : to_uint64(info[1]);
   const Napi::Array results = Napi::Array::New(env, handles.Length());
   for (uint32_t i = 0; i < handles.Length(); i++) {
-    results.Set(i, Napi::Boolean::New(env, to_handle(handles.Get(i))->device->thaw()));
+    results.Set(i, Napi::Boolean::New(env, to_handle(handles.Get(i))->device->thaw(until_ns)));
   }
   const Napi::Promise::Deferred deferred = Napi::Promise::Deferred::New(env);
   deferred.Resolve(results);

@@ -68,9 +68,10 @@ class Device {
   int hold_requests(uint64_t until_ns);
   int wait_until_quiet() { return gate_.wait_until_quiet(); }
   int sync_target();
-  // Whether it was frozen until now.
-  bool thaw();
+  // Whether it was frozen until now. With a moment, only by the freeze that ends then: no other is touched.
+  bool thaw(uint64_t until_ns = 0);
   bool frozen() const { return gate_.closed(); }
+  bool frozen_until(uint64_t until_ns) const { return frozen() && gate_.closed_until_ns() == until_ns; }
 
   const abi::DevInfo& info() const { return info_; }
   const Geometry& geometry() const { return geometry_; }

@@ -92,8 +92,8 @@ int Device::hold_requests(uint64_t until_ns) {
   return held;
 }
 
-bool Device::thaw() {
-  const bool was_frozen = gate_.open();
+bool Device::thaw(uint64_t until_ns) {
+  const bool was_frozen = gate_.open(until_ns);
   wake_queues();
   return was_frozen;
 }

@@ -26,7 +26,7 @@ Status hold_all(const std::vector<SharedDevice>& devices, uint64_t until_ns) {
   for (size_t i = 0; i < devices.size(); i++) {
     const int held = devices[i]->hold_requests(until_ns);
     if (held == 0) continue;
-    for (size_t j = 0; j < i; j++) devices[j]->thaw();
+    for (size_t j = 0; j < i; j++) devices[j]->thaw(until_ns);
     return {.error = held, .step = "FREEZE"};
   }
   return {};
@@ -63,7 +63,7 @@ Status sync_all(const std::vector<SharedDevice>& devices, uint64_t until_ns, con
 // One that has thawed meanwhile has let requests pass.
 Status check_all(const std::vector<SharedDevice>& devices, uint64_t until_ns) {
   for (const SharedDevice& device : devices) {
-    if (device->frozen()) continue;
+    if (device->frozen_until(until_ns)) continue;
     return {.error = monotonic_ns() >= until_ns ? -ETIMEDOUT : -ECANCELED, .step = "FREEZE"};
   }
   return {};
@@ -71,16 +71,16 @@ Status check_all(const std::vector<SharedDevice>& devices, uint64_t until_ns) {
 
 }  // namespace
 
-Status freeze_together(const std::vector<SharedDevice>& devices, uint32_t deadline_ms,
-                       const RunApart& apart) {
-  const uint64_t until_ns = monotonic_ns() + deadline_ms * ns_per_ms;
+Status freeze_together(const std::vector<SharedDevice>& devices, uint32_t deadline_ms, const RunApart& apart,
+                       uint64_t& until_ns) {
+  until_ns = monotonic_ns() + deadline_ms * ns_per_ms;
   Status status = hold_all(devices, until_ns);
   if (!status.ok()) return status;
   status = wait_for_all(devices);
   if (status.ok()) status = sync_all(devices, until_ns, apart);
   if (status.ok()) status = check_all(devices, until_ns);
   if (status.ok()) return status;
-  for (const SharedDevice& device : devices) device->thaw();
+  for (const SharedDevice& device : devices) device->thaw(until_ns);
   if (status.error == -ETIMEDOUT) status.waited_ms = deadline_ms;
   return status;
 }

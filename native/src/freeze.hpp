@@ -16,7 +16,9 @@ using RunApart = std::function<void(std::function<void()>)>;
 
 // Freezes devices at one instant: holds back the requests of all of them, waits for those in flight, and
 // makes the targets durable. From success until thaw, or until the deadline, nothing changes in any target.
-// On failure all of them are thawed. Waits at most `deadline_ms`.
-Status freeze_together(const std::vector<SharedDevice>& devices, uint32_t deadline_ms, const RunApart& apart);
+// On failure all of them are thawed. Waits at most `deadline_ms`. `until_ns` becomes the moment at which it
+// ends, which names this freeze to thaw().
+Status freeze_together(const std::vector<SharedDevice>& devices, uint32_t deadline_ms, const RunApart& apart,
+                       uint64_t& until_ns);
 
 }  // namespace ublk

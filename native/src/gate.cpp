@@ -65,13 +65,14 @@ bool Gate::all_quiet(uint64_t until_ns) const {
   });
 }
 
-bool Gate::open() {
+bool Gate::open(uint64_t until_ns) {
   const std::lock_guard lock(mutex_);
-  return open_locked();
+  return open_locked(until_ns);
 }
 
-bool Gate::open_locked() {
+bool Gate::open_locked(uint64_t until_ns) {
   if (held()) return false;
+  if (until_ns != 0 && closed_until_ns() != until_ns) return false;
   const bool was_closed = closed();
   until_ns_.store(0, std::memory_order_release);
   changed_.notify_all();

@@ -33,8 +33,9 @@ class Gate {
   // Waits until no queue has a request in its target: 0, -ETIMEDOUT when the time was over before, or
   // -ECANCELED when somebody opened it.
   int wait_until_quiet();
-  // Whether it was closed until now. One that is held stays closed.
-  bool open();
+  // Whether it was closed until now. One that is held stays closed, and with a moment one that is closed
+  // until another.
+  bool open(uint64_t until_ns = 0);
   bool closed() const;
   // Opens it, and it cannot be closed until unseal(): the device stops.
   void seal();
@@ -54,7 +55,7 @@ class Gate {
     bool ended = false;
   };
   bool held() const { return closed_until_ns() >= first_hold_ns; }
-  bool open_locked();
+  bool open_locked(uint64_t until_ns = 0);
   bool all_quiet(uint64_t until_ns) const;
 
   const std::function<void()> on_expired_;

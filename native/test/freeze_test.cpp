@@ -17,8 +17,9 @@ class Freeze : public DeviceRig {
     for (std::thread& thread : threads_) thread.join();
   }
   Status freeze(const SharedDevice& device, uint32_t deadline_ms) {
-    return freeze_together({device}, deadline_ms,
-                           [this](std::function<void()> job) { threads_.emplace_back(std::move(job)); });
+    return freeze_together(
+        {device}, deadline_ms, [this](std::function<void()> job) { threads_.emplace_back(std::move(job)); },
+        until_ns_);
   }
   void deliver_write(uint16_t queue, uint16_t tag) {
     abi::IoDesc write;
@@ -27,6 +28,7 @@ class Freeze : public DeviceRig {
     driver_.deliver(queue, tag, write);
   }
 
+  uint64_t until_ns_ = 0;  // of the latest freeze
   std::vector<std::thread> threads_;
 };
 
@@ -41,6 +43,19 @@ TEST_F(Freeze, HoldsRequestsUntilThaw) {
   EXPECT_TRUE(disk->thaw());
   EXPECT_EQ(driver_.take_command()->io.result, 4096);
   EXPECT_FALSE(disk->thaw());
+  EXPECT_TRUE(disk->remove(control_).ok());
+}
+
+TEST_F(Freeze, IsThawedByWhoKnowsItsMoment) {
+  const SharedDevice disk = opened(spec());
+  ASSERT_TRUE(freeze(disk, 1).ok());
+  const uint64_t first_until_ns = until_ns_;
+  ASSERT_TRUE(wait_until([&] { return !disk->frozen(); }));
+  ASSERT_TRUE(freeze(disk, 60'000).ok());
+  EXPECT_FALSE(disk->thaw(first_until_ns));
+  EXPECT_TRUE(disk->frozen());
+  EXPECT_TRUE(disk->thaw(until_ns_));
+  EXPECT_FALSE(disk->frozen());
   EXPECT_TRUE(disk->remove(control_).ok());
 }
 

@@ -8,6 +8,7 @@ import {
   type BlockDeviceSpec,
   type BlockDeviceStats,
   type BlockDevices,
+  type FreezeToken,
   type ImageCopy,
   type ImageCopySpec,
 } from "../engine/block-devices.js";
@@ -54,12 +55,12 @@ export class EngineClient implements BlockDevices {
     await this.connection.call(EngineService.setLimits, { volumeId, limits: toLimitsMessage(limits) });
   }
 
-  async freeze(volumeIds: readonly string[], { deadlineMs }: { deadlineMs: number }): Promise<void> {
-    await this.connection.call(EngineService.freeze, { volumeIds: [...volumeIds], deadlineMs });
+  async freeze(volumeIds: readonly string[], { deadlineMs }: { deadlineMs: number }): Promise<FreezeToken> {
+    return (await this.connection.call(EngineService.freeze, { volumeIds: [...volumeIds], deadlineMs })).token;
   }
 
-  async thaw(volumeIds: readonly string[]): Promise<void> {
-    await this.connection.call(EngineService.thaw, { volumeIds: [...volumeIds] });
+  async thaw(volumeIds: readonly string[], token: FreezeToken): Promise<void> {
+    await this.connection.call(EngineService.thaw, { volumeIds: [...volumeIds], token });
   }
 
   async startCopies(specs: readonly ImageCopySpec[], { deadlineMs }: { deadlineMs: number }): Promise<void> {

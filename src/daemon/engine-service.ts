@@ -4,7 +4,7 @@ import type { Handlers } from "../rpc/handler.js";
 import { checkCopyId, checkCopySpecs, toCopyMessage } from "./copy-messages.js";
 import { fromLimitsMessage } from "./limit-messages.js";
 import { toAdoptionMessage, toDeviceMessage } from "./messages.js";
-import { checkRange, checkSize, checkSpec, checkVolumeId, checkVolumeIds } from "./request-checks.js";
+import { checkRange, checkSize, checkSpec, checkToken, checkVolumeId, checkVolumeIds } from "./request-checks.js";
 
 const smallestBlockBytes = 512;
 const longestFreezeMs = 600_000;
@@ -34,13 +34,13 @@ export function createEngineService(devices: BlockDevices): Handlers<EngineServe
     freeze: async (request, { isCancelled }) => {
       const volumeIds = checkVolumeIds(request.volumeIds);
       const deadlineMs = checkRange("deadline_ms", request.deadlineMs, 1, longestFreezeMs);
-      await devices.freeze(volumeIds, { deadlineMs });
+      const token = await devices.freeze(volumeIds, { deadlineMs });
       // Nobody is left who would thaw them.
-      if (isCancelled()) await devices.thaw(volumeIds);
-      return {};
+      if (isCancelled()) await devices.thaw(volumeIds, token);
+      return { token };
     },
-    thaw: async ({ volumeIds }) => {
-      await devices.thaw(checkVolumeIds(volumeIds));
+    thaw: async ({ volumeIds, token }) => {
+      await devices.thaw(checkVolumeIds(volumeIds), checkToken(token));
       return {};
     },
     startCopies: async ({ copies, deadlineMs }) => {

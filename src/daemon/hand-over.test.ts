@@ -112,10 +112,10 @@ describe("a hand-over", () => {
   });
 
   test("waits until no device is frozen, and changes nothing before", async () => {
-    await old.freeze(["two"], { deadlineMs: 60_000 });
+    const token = await old.freeze(["two"], { deadlineMs: 60_000 });
     await expect(taker.takeAll(successor)).rejects.toMatchObject({ code: "frozen" });
     expect(statesAndServers()).toEqual(allServedBy(oldPid));
-    await old.thaw(["two"]);
+    await old.thaw(["two"], token);
   });
 
   test("is not begun by an engine whose journal lacks a device", async () => {

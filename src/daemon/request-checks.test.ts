@@ -1,7 +1,7 @@
 import { describe, expect, test } from "@jest/globals";
 import { AttachRequest, Image_Kind } from "../gen/engine/v1/engine.js";
 import { toAttachRequest } from "./messages.js";
-import { checkRange, checkSize, checkSpec, checkVolumeIds } from "./request-checks.js";
+import { checkRange, checkSize, checkSpec, checkToken, checkVolumeIds } from "./request-checks.js";
 
 const spec = {
   volumeId: "vol-1",
@@ -64,4 +64,9 @@ test("sizes and numbers have bounds", () => {
   expect(() => checkSize(1n, 512)).toThrow("size_bytes is 1; expected a multiple of 512 from 512");
   expect(checkRange("deadline_ms", 1, 1, 10)).toBe(1);
   expect(() => checkRange("deadline_ms", 0, 1, 10)).toThrow("deadline_ms is 0; expected 1 to 10");
+});
+
+test("a thaw without the token of a freeze is refused, for it would end whichever there is", () => {
+  expect(checkToken(1n)).toBe(1n);
+  expect(() => checkToken(0n)).toThrow("token is 0; expected what Freeze answered");
 });

@@ -48,6 +48,12 @@ export function checkRange(name: string, value: number, min: number, max: number
   throw invalid(name, String(value), `${min} to ${max}`);
 }
 
+/** What a freeze answered. Zero is what a caller sends who has none. */
+export function checkToken(token: bigint): bigint {
+  if (token > 0n) return token;
+  throw invalid("token", String(token), "what Freeze answered");
+}
+
 /** A size that a device may have; whether it fits the device's block is checked where the block is known. */
 export function checkSize(sizeBytes: bigint, blockSizeBytes: number): bigint {
   if (sizeBytes > 0n && sizeBytes <= sizeBytesMax && sizeBytes % BigInt(blockSizeBytes) === 0n) return sizeBytes;

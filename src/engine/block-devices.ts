@@ -28,14 +28,15 @@ export interface BlockDevices {
   setLimits(volumeId: string, limits: BlockDeviceLimits): Promise<void>;
   /**
    * Holds the I/O of these devices at one instant, and makes durable what was written before. They thaw by themselves so
-   * long after the call. Fails with `frozen` when one of them is, and then changes none.
+   * long after the call. Fails with `frozen` when one of them is, and then changes none. Resolves with what ends this
+   * freeze, and no other.
    */
-  freeze(volumeIds: readonly string[], options: { deadlineMs: number }): Promise<void>;
+  freeze(volumeIds: readonly string[], options: { deadlineMs: number }): Promise<FreezeToken>;
   /**
-   * Lets the I/O of frozen devices go on. Fails with `frozen`, all devices thawed, when one of them was not frozen any
-   * more: what was done in the meantime may not hold together.
+   * Lets the I/O of devices go on that this freeze holds. Fails with `frozen`, and this freeze ended, when it did not hold
+   * one of them any more: what was done in the meantime may not hold together. Another freeze goes on.
    */
-  thaw(volumeIds: readonly string[]): Promise<void>;
+  thaw(volumeIds: readonly string[], token: FreezeToken): Promise<void>;
   /**
    * Fixes one instant for all these images, and begins to copy what they hold at it. Resolves when the instant is fixed:
    * I/O of their devices stood still for that moment, and goes on. A write that comes before its piece is copied waits for
@@ -62,6 +63,9 @@ export interface BlockDevices {
   /** Shutdown: detaches what nobody uses and leaves the devices in use recoverable for the next process. */
   close(): Promise<void>;
 }
+
+/** Names one freeze of a group of devices; of all engines of this machine no two give the same. */
+export type FreezeToken = bigint;
 
 /** What a device is made of. The image exists and has its final size before a device is asked for. */
 export interface BlockDeviceSpec {

@@ -1,5 +1,5 @@
 import type { Ublk } from "../ublk/ublk.js";
-import { BlockDeviceError, type BlockDeviceLimits } from "./block-devices.js";
+import { BlockDeviceError, type BlockDeviceLimits, type FreezeToken } from "./block-devices.js";
 import type { ServedDevice } from "./device-maker.js";
 import { identifyImage } from "./image-identity.js";
 import type { Journal } from "./journal.js";
@@ -43,23 +43,23 @@ export class DeviceTuning {
     served.entry = next;
   }
 
-  async freeze(group: readonly ServedDevice[], deadlineMs: number): Promise<void> {
+  async freeze(group: readonly ServedDevice[], deadlineMs: number): Promise<FreezeToken> {
     const frozen = group.filter(isFrozen);
     if (frozen.length > 0) throw new BlockDeviceError("frozen", `${nameAll(frozen)} is frozen already: thaw it first`);
-    await this.ublk.freeze(
+    return await this.ublk.freeze(
       group.map(({ device }) => device),
       { deadlineMs },
     );
   }
 
-  /** Thaws all of them, and complains afterwards. */
-  async thaw(group: readonly ServedDevice[]): Promise<void> {
-    const wasFrozen = await Promise.all(group.map(({ device }) => device.thaw()));
+  /** Ends this freeze of all of them, and complains afterwards. */
+  async thaw(group: readonly ServedDevice[], token: FreezeToken): Promise<void> {
+    const wasFrozen = await Promise.all(group.map(({ device }) => device.thaw(token)));
     const early = group.filter((_, position) => !wasFrozen[position]);
     if (early.length === 0) return;
     throw new BlockDeviceError(
       "frozen",
-      `${nameAll(early)} was not frozen any more: the deadline has passed, and what was done meanwhile may not hold together`,
+      `${nameAll(early)} was not frozen by this freeze any more: what was done meanwhile may not hold together, so do it again`,
     );
   }
 

@@ -14,6 +14,7 @@ import {
   type BlockDeviceSpec,
   type BlockDeviceStats,
   type BlockDevices,
+  type FreezeToken,
   type ImageCopy,
   type ImageCopySpec,
 } from "./block-devices.js";
@@ -130,12 +131,12 @@ export class UblkBlockDevices implements BlockDevices {
     });
   }
 
-  async freeze(volumeIds: readonly string[], { deadlineMs }: { deadlineMs: number }): Promise<void> {
-    await this.exclusivelyAll(volumeIds, (group) => this.tuning.freeze(group, deadlineMs));
+  async freeze(volumeIds: readonly string[], { deadlineMs }: { deadlineMs: number }): Promise<FreezeToken> {
+    return await this.exclusivelyAll(volumeIds, (group) => this.tuning.freeze(group, deadlineMs));
   }
 
-  async thaw(volumeIds: readonly string[]): Promise<void> {
-    await this.exclusivelyAll(volumeIds, (group) => this.tuning.thaw(group));
+  async thaw(volumeIds: readonly string[], token: FreezeToken): Promise<void> {
+    await this.exclusivelyAll(volumeIds, (group) => this.tuning.thaw(group, token));
   }
 
   async startCopies(specs: readonly ImageCopySpec[]): Promise<void> {
@@ -253,16 +254,16 @@ export class UblkBlockDevices implements BlockDevices {
   }
 
   /** The devices of a group with nothing else going on with any of them. */
-  private async exclusivelyAll(
+  private async exclusivelyAll<T>(
     volumeIds: readonly string[],
-    action: (group: ServedDevice[]) => Promise<void>,
-  ): Promise<void> {
+    action: (group: ServedDevice[]) => Promise<T>,
+  ): Promise<T> {
     // In the same order for everyone: two groups can never wait for each other.
     const [first, ...others] = [...new Set(volumeIds)].sort();
     if (first === undefined) return await action([]);
-    await this.exclusively(first, async () => {
+    return await this.exclusively(first, async () => {
       const served = await this.requireServed(first);
-      await this.exclusivelyAll(others, (group) => action([served, ...group]));
+      return await this.exclusivelyAll(others, (group) => action([served, ...group]));
     });
   }
 

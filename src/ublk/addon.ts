@@ -26,9 +26,12 @@ export interface Addon {
    * Holds new requests of all these devices back, lets those in flight finish, and makes what they wrote durable. The
    * devices thaw by themselves `deadlineMs` after the call. Rejects, with all of them thawed, when it takes longer.
    */
-  freezeDevices(handles: DeviceHandle[], deadlineMs: number): Promise<void>;
-  /** Lets requests pass again. False for each device that was not frozen any more. */
-  thawDevices(handles: DeviceHandle[]): Promise<boolean[]>;
+  freezeDevices(handles: DeviceHandle[], deadlineMs: number): Promise<bigint>;
+  /**
+   * Lets requests pass again. False for each device that was not frozen any more. With what `freezeDevices` gave, only by
+   * that freeze; another one goes on.
+   */
+  thawDevices(handles: DeviceHandle[], freeze?: bigint): Promise<boolean[]>;
   /** Replaces the rules of a fault target; requests that hang go on. EINVAL for any other target. */
   setFaultRules(handle: DeviceHandle, rules: NativeFaultRule[]): Promise<void>;
   /** What the kernel says of one device, whoever serves it. */

@@ -95,6 +95,17 @@ describe("freeze", () => {
     expect(await device.thaw()).toBe(false);
   });
 
+  test("that its deadline ended is not taken for a later one", async () => {
+    const device = await create();
+    const thawed = new Promise((resolve) => device.onEvent(resolve));
+    const first = await ublk.freeze(device, { deadlineMs: 5 });
+    await thawed;
+    const second = await ublk.freeze(device, { deadlineMs: 60_000 });
+    expect(await device.thaw(first)).toBe(false);
+    expect(device.stats().frozen).toBe(true);
+    expect(await device.thaw(second)).toBe(true);
+  });
+
   test("that takes too long says what to do", async () => {
     const device = await create();
     kernel.failNext("FREEZE", "ETIMEDOUT");

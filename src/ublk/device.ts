@@ -97,16 +97,17 @@ export class UblkDevice {
    * Holds new requests of all the devices back at one instant, reads too, lets those in flight finish, and makes what they
    * wrote durable. They wait inside the engine, without an error, until `thaw` or until `deadlineMs` have passed since the
    * call, even when this process is too busy to notice. Rejects, with all devices thawed, when it takes longer than that.
+   * Resolves with the name of this freeze, for `thaw`.
    */
-  static async freeze(devices: readonly UblkDevice[], { deadlineMs }: FreezeOptions): Promise<void> {
+  static async freeze(devices: readonly UblkDevice[], { deadlineMs }: FreezeOptions): Promise<bigint> {
     const operation = "freeze";
     const checkedMs = toDuration("deadlineMs", deadlineMs, longestFreezeMs, operation);
     for (const device of devices) device.assertServing(operation);
     const [first] = devices;
-    if (first === undefined) return;
+    if (first === undefined) return 1n; // the name of no device's freeze: they are moments in nanoseconds since the boot
     const handles = devices.map((device) => device.parts.native.handle);
     const subject = devices.map((device) => device.path).join(", ");
-    await first.explained(operation, () => first.parts.addon.freezeDevices(handles, checkedMs), subject);
+    return await first.explained(operation, () => first.parts.addon.freezeDevices(handles, checkedMs), subject);
   }
 
   get state(): UblkDeviceState {
@@ -178,12 +179,15 @@ export class UblkDevice {
     await this.explained(operation, () => addon.setLimits(native.handle, nativeLimits));
   }
 
-  /** Ends a freeze. False when its deadline had ended it before, so that what was done meanwhile may not hold together. */
-  async thaw(): Promise<boolean> {
+  /**
+   * Ends a freeze. False when its deadline had ended it before, so that what was done meanwhile may not hold together. With
+   * what `freeze` gave, no other freeze is ended, or taken for that one.
+   */
+  async thaw(freeze?: bigint): Promise<boolean> {
     const operation = "thaw";
     this.assertServing(operation);
     const { addon, native } = this.parts;
-    const [wasFrozen] = await this.explained(operation, () => addon.thawDevices([native.handle]));
+    const [wasFrozen] = await this.explained(operation, () => addon.thawDevices([native.handle], freeze));
     return wasFrozen ?? false;
   }
 

@@ -57,10 +57,10 @@ export async function stopAndDelete(device: UblkDevice): Promise<void> {
 
 /**
  * Holds new requests of these devices back at one instant and makes what was written before durable, until `thaw` of each
- * or until the deadline.
+ * or until the deadline. Resolves with the name of this freeze, for `thaw`.
  */
-export async function freeze(devices: UblkDevice | readonly UblkDevice[], options: FreezeOptions): Promise<void> {
-  await library().freeze(devices, options);
+export async function freeze(devices: UblkDevice | readonly UblkDevice[], options: FreezeOptions): Promise<bigint> {
+  return await library().freeze(devices, options);
 }
 
 /** Every ublk device of the machine, whoever made it, by ascending id. */

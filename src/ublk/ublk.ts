@@ -129,8 +129,8 @@ export class Ublk {
   }
 
   /** Freezes one device or a group of them at one instant, see {@link UblkDevice.freeze}. */
-  async freeze(devices: UblkDevice | readonly UblkDevice[], options: FreezeOptions): Promise<void> {
-    await UblkDevice.freeze(devices instanceof UblkDevice ? [devices] : devices, options);
+  async freeze(devices: UblkDevice | readonly UblkDevice[], options: FreezeOptions): Promise<bigint> {
+    return await UblkDevice.freeze(devices instanceof UblkDevice ? [devices] : devices, options);
   }
 
   /**

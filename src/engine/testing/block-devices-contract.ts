@@ -210,22 +210,33 @@ export function describeBlockDevices(name: string, createHarness: () => Promise<
 
     test("a group freezes until it is thawed, and no device twice", async () => {
       for (const volumeId of ["one", "two"]) await devices.attach(await harness.createVolume(volumeId));
-      await devices.freeze(["one"], { deadlineMs: 60_000 });
+      const first = await devices.freeze(["one"], { deadlineMs: 60_000 });
       await expect(devices.freeze(["two", "one"], { deadlineMs: 60_000 })).rejects.toMatchObject({ code: "frozen" });
       expect(await devices.stats("two")).toMatchObject({ frozen: false });
       expect(await devices.stats("one")).toMatchObject({ frozen: true });
-      await devices.thaw(["one"]);
-      await devices.freeze(["one", "two"], { deadlineMs: 60_000 });
+      await devices.thaw(["one"], first);
+      const second = await devices.freeze(["one", "two"], { deadlineMs: 60_000 });
       await expect(devices.detach("two")).rejects.toMatchObject({ code: "frozen" });
-      await devices.thaw(["one", "two"]);
+      await devices.thaw(["one", "two"], second);
       expect(await devices.stats("two")).toMatchObject({ frozen: false });
     });
 
     test("thaw says when the deadline was faster", async () => {
       await devices.attach(await harness.createVolume("one"));
-      await devices.freeze(["one"], { deadlineMs: 200 });
+      const token = await devices.freeze(["one"], { deadlineMs: 200 });
       await waitFor(async () => !(await devices.stats("one")).frozen, { timeoutMs: 10_000 });
-      await expect(devices.thaw(["one"])).rejects.toMatchObject({ code: "frozen" });
+      await expect(devices.thaw(["one"], token)).rejects.toMatchObject({ code: "frozen" });
+    });
+
+    test("thaw neither ends the freeze of somebody else nor takes it for the own that its deadline ended", async () => {
+      await devices.attach(await harness.createVolume("one"));
+      const slow = await devices.freeze(["one"], { deadlineMs: 200 });
+      await waitFor(async () => !(await devices.stats("one")).frozen, { timeoutMs: 10_000 });
+      const other = await devices.freeze(["one"], { deadlineMs: 60_000 });
+      await expect(devices.thaw(["one"], slow)).rejects.toMatchObject({ code: "frozen" });
+      expect(await devices.stats("one")).toMatchObject({ frozen: true });
+      await devices.thaw(["one"], other);
+      expect(await devices.stats("one")).toMatchObject({ frozen: false });
     });
 
     test("a volume without a device has nothing to resize, limit, freeze or count", async () => {
@@ -234,7 +245,7 @@ export function describeBlockDevices(name: string, createHarness: () => Promise<
       await expect(devices.resize("none", 1n << 20n)).rejects.toMatchObject(refused);
       await expect(devices.setLimits("none", {})).rejects.toMatchObject(refused);
       await expect(devices.freeze(["one", "none"], { deadlineMs: 1_000 })).rejects.toMatchObject(refused);
-      await expect(devices.thaw(["none"])).rejects.toMatchObject(refused);
+      await expect(devices.thaw(["none"], 1n)).rejects.toMatchObject(refused);
       await expect(devices.stats("none")).rejects.toMatchObject(refused);
       expect(await devices.stats("one")).toMatchObject({ frozen: false });
     });

@@ -10,6 +10,7 @@ import {
   type BlockDeviceSpec,
   type BlockDeviceStats,
   type BlockDevices,
+  type FreezeToken,
   type ImageCopy,
   type ImageCopySpec,
 } from "../block-devices.js";
@@ -37,6 +38,7 @@ export class FakeBlockDevices implements BlockDevices {
   private readonly copies = new Map<string, { spec: ImageCopySpec; copy: ImageCopy }>();
   private readonly devices = new Map<string, BlockDevice>();
   private readonly idsInMaking = new Set<number>();
+  private lastFreeze = 1n;
 
   constructor(private readonly directory: string) {}
 
@@ -90,11 +92,12 @@ export class FakeBlockDevices implements BlockDevices {
     this.limits.set(this.require(volumeId).volumeId, limits);
   }
 
-  async freeze(volumeIds: readonly string[]): Promise<void> {
+  async freeze(volumeIds: readonly string[]): Promise<FreezeToken> {
     for (const volumeId of volumeIds) this.enter("freeze", this.require(volumeId).volumeId);
+    return this.lastFreeze++;
   }
 
-  async thaw(volumeIds: readonly string[]): Promise<void> {
+  async thaw(volumeIds: readonly string[], _token: FreezeToken): Promise<void> {
     for (const volumeId of volumeIds) this.enter("thaw", this.require(volumeId).volumeId);
   }
 

@@ -20,6 +20,7 @@ interface Served {
   spec: NativeDeviceSpec;
   emit: (event: NativeEvent) => void;
   thawTimer?: NodeJS.Timeout | undefined;
+  freeze?: bigint;
 }
 
 function idleHistogram(): NativeHistogram {
@@ -112,20 +113,26 @@ export class FakeAddon implements Addon {
     spec.target.rules = rules;
   }
 
-  async freezeDevices(handles: DeviceHandle[], deadlineMs: number): Promise<void> {
+  async freezeDevices(handles: DeviceHandle[], deadlineMs: number): Promise<bigint> {
     const devices = handles.map((handle) => this.find(handle));
     if (devices.some(({ thawTimer }) => thawTimer)) throw toNativeFailure("FREEZE", "EALREADY");
     this.kernel.run("FREEZE", devices[0]?.info.deviceId ?? -1, () => {});
+    const freeze = process.hrtime.bigint();
     for (const device of devices) {
+      device.freeze = freeze;
       device.thawTimer = setTimeout(() => {
         device.thawTimer = undefined;
         device.emit({ kind: "thawed" });
       }, deadlineMs);
     }
+    return freeze;
   }
 
-  async thawDevices(handles: DeviceHandle[]): Promise<boolean[]> {
-    return handles.map((handle) => this.thaw(handle));
+  async thawDevices(handles: DeviceHandle[], freeze?: bigint): Promise<boolean[]> {
+    return handles.map((handle) => {
+      const isMeant = freeze === undefined || freeze === this.find(handle).freeze;
+      return isMeant && this.thaw(handle);
+    });
   }
 
   async readDeviceInfo(deviceId: number): Promise<NativeDeviceInfo> {

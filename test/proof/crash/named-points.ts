@@ -92,8 +92,8 @@ export class NamedPoints {
     verdict.namedKills++;
     engine.start();
     verdict.addLoad(await load.wait(), load.findings);
-    await engine.client.freeze(["bystander", "victim"], { deadlineMs: frozenMs });
-    await engine.client.thaw(["bystander", "victim"]);
+    const token = await engine.client.freeze(["bystander", "victim"], { deadlineMs: frozenMs });
+    await engine.client.thaw(["bystander", "victim"], token);
     await engine.client.detach("victim");
     await this.expectOnly(["bystander"]);
   }

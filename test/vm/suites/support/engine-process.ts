@@ -11,6 +11,7 @@ import type {
   BlockDeviceSpec,
   BlockDeviceStats,
   BlockDevices,
+  FreezeToken,
   ImageCopy,
   ImageCopySpec,
 } from "../../../../src/engine/block-devices.js";
@@ -49,8 +50,8 @@ export class EngineProcess implements BlockDevices {
   setLimits = (volumeId: string, limits: BlockDeviceLimits) => this.call<void>("setLimits", volumeId, limits);
   capabilities = () => this.call<BlockDeviceCapabilities>("capabilities");
   freeze = (volumeIds: readonly string[], options: { deadlineMs: number }) =>
-    this.call<void>("freeze", volumeIds, options);
-  thaw = (volumeIds: readonly string[]) => this.call<void>("thaw", volumeIds);
+    this.call<FreezeToken>("freeze", volumeIds, options);
+  thaw = (volumeIds: readonly string[], token: FreezeToken) => this.call<void>("thaw", volumeIds, token);
   startCopies = (specs: readonly ImageCopySpec[], options: { deadlineMs: number }) =>
     this.call<void>("startCopies", specs, options);
   findCopy = (copyId: string) => this.call<ImageCopy | undefined>("findCopy", copyId);
