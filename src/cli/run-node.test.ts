@@ -1,6 +1,7 @@
 import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { afterEach, beforeEach, describe, expect, jest, test } from "@jest/globals";
 import type { NodeConfig } from "../config.js";
+import { FakeNode, toSpec } from "../engine/testing/fake-node.js";
 import { acquireFileLock } from "../system/file-lock.js";
 import { RpcClient, rpcs } from "../testing/rpc-client.js";
 import { directoriesAsMemory, Workspace } from "../testing/workspace.js";
@@ -82,14 +83,33 @@ describe("a run of the node", () => {
   test("adopts before it serves, and keeps an orphan image that a device serves", async () => {
     await workspace.makeDirectory("disk", "volumes", "served");
     await workspace.makeDirectory("disk", "volumes", "unserved");
-    const device = { volumeId: "served", deviceId: 0, path: "/dev/ublkb0", sizeBytes: 1n, readOnly: false } as const;
-    workspace.blockDevices.list = async () => [{ ...device, state: "live" }];
+    workspace.blockDevices.listVolumeIds = async () => ["served"];
     workspace.blockDevices.adopt = async () => {
       expect(await readdir(workspace.directory)).not.toContain("run");
       return { entries: [{ volumeId: "served", action: "adopted", reason: "it was live" }] };
     };
     await runWhile(async () => undefined);
     expect(await readdir(workspace.path("disk", "volumes"))).toEqual(["served"]);
+  });
+
+  test("starts, and keeps the images, though the journal says of one device what is not and of another nothing", async () => {
+    const machine = await FakeNode.create();
+    const engine = machine.startEngine();
+    for (const volumeId of ["corrupt", "mismatched"]) {
+      await workspace.makeDirectory("disk", "volumes", volumeId);
+      const path = workspace.path("disk", "volumes", volumeId, "image");
+      await writeFile(path, Buffer.alloc(1 << 20));
+      await engine.attach(toSpec(volumeId, path, 1 << 20));
+    }
+    machine.addon.kill();
+    await writeFile(`${machine.journalFolder}/corrupt.json`, "{");
+    for (const device of machine.kernel.devices.values()) device.sizeBytes = 1n << 30n;
+    parts.createBlockDevices = () => machine.startEngine();
+    await runWhile(async () => undefined);
+    expect(errorText).toBe("");
+    expect(machine.kernel.deviceIds()).toEqual([0, 1]);
+    expect(await readdir(workspace.path("disk", "volumes"))).toEqual(["corrupt", "mismatched"]);
+    await machine.destroy();
   });
 });
 

@@ -81,7 +81,7 @@ async function start(config: NodeConfig, parts: NodeParts, { undo, onLockLost }:
   const blockDevices = parts.createBlockDevices(config);
   undo.push(() => blockDevices.close());
   for (const { reason, ...entry } of (await blockDevices.adopt()).entries) logger.info(entry, `adoption: ${reason}`);
-  await pools.collectOrphans(new Set((await blockDevices.list()).map((device) => device.volumeId)));
+  await pools.collectOrphans(new Set(await blockDevices.listVolumeIds()));
   await pools.undoGrowths();
   await new VolumeExpander(pools, blockDevices).growDevices(logger);
   const { socketPath, kubeletDir } = config;

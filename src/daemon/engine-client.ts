@@ -47,6 +47,12 @@ export class EngineClient implements BlockDevices {
     return (await this.connection.call(EngineService.list, {})).devices.map(fromDeviceMessage);
   }
 
+  /** An engine that does not answer with ids yet has its devices alone. */
+  async listVolumeIds(): Promise<string[]> {
+    const { devices, volumeIds } = await this.connection.call(EngineService.list, {});
+    return [...new Set([...volumeIds, ...devices.map(({ volumeId }) => volumeId)])];
+  }
+
   async resize(volumeId: string, sizeBytes: bigint): Promise<BlockDevice> {
     return fromDeviceMessage((await this.connection.call(EngineService.resize, { volumeId, sizeBytes })).device);
   }

@@ -22,7 +22,10 @@ export function createEngineService(devices: BlockDevices): Handlers<EngineServe
       if (device === undefined) throw new BlockDeviceError("not_found", `volume ${volumeId} has no device`);
       return { device: toDeviceMessage(device) };
     },
-    list: async () => ({ devices: (await devices.list()).map(toDeviceMessage) }),
+    list: async () => ({
+      devices: (await devices.list()).map(toDeviceMessage),
+      volumeIds: await devices.listVolumeIds(),
+    }),
     resize: async ({ volumeId, sizeBytes }) => {
       const checkedBytes = checkSize(sizeBytes, smallestBlockBytes);
       return { device: toDeviceMessage(await devices.resize(checkVolumeId(volumeId), checkedBytes)) };

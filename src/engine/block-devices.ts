@@ -17,8 +17,13 @@ export interface BlockDevices {
   detach(volumeId: string): Promise<void>;
   /** The device of this volume as the kernel has it now, or undefined when it has none. */
   find(volumeId: string): Promise<BlockDevice | undefined>;
-  /** Every device that belongs to this driver instance. */
+  /** Every device that belongs to this driver instance, without those of which journal and kernel disagree. */
   list(): Promise<BlockDevice[]>;
+  /**
+   * Every volume that has a device, or might have: also one whose journal entry is unreadable, or does not say what the
+   * kernel says. The image of none of them may be touched.
+   */
+  listVolumeIds(): Promise<string[]>;
   /**
    * Grows a device while it is used; its image must have the new size already. The present size is a success, a smaller
    * one is refused. A crash leaves the old size or the new, and the call may be repeated.

@@ -1,14 +1,15 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
+import { toMessage } from "../errors.js";
 import { writeFileDurably } from "../system/files.js";
 import { readFolder, readIfThere, removeDurably } from "./durable-files.js";
-import { formatEntry, type JournalEntry, JournalError, parseEntry } from "./journal-entry.js";
+import { formatEntry, type JournalEntry, parseEntry } from "./journal-entry.js";
 
 /** Remembers every device of this driver instance across crashes. */
 export interface Journal {
   /** Throws a {@link JournalError} when there is an entry which cannot be read. */
   read(volumeId: string): Promise<JournalEntry | undefined>;
-  /** Every readable entry, and what is wrong with the others. */
+  /** Every readable entry, and what is wrong with the others: one that cannot be read hides none of them. */
   readAll(): Promise<JournalContents>;
   /** Once it resolves the entry survives a crash. */
   write(entry: JournalEntry): Promise<void>;
@@ -23,6 +24,8 @@ export interface JournalContents {
 export interface JournalProblem {
   volumeId: string;
   reason: string;
+  /** What the entry says, where it could be read at all. */
+  text?: string;
 }
 
 const volumeIdPattern = /^[a-z0-9-]{1,128}$/;
@@ -58,12 +61,13 @@ export class FileJournal implements Journal {
   }
 
   private async readInto({ entries, problems }: JournalContents, volumeId: string): Promise<void> {
+    const path = this.toPath(volumeId);
+    let text: string | undefined;
     try {
-      const entry = await this.read(volumeId);
-      if (entry) entries.push(entry);
+      text = await readIfThere(path);
+      if (text !== undefined) entries.push(parseEntry(text, volumeId, path));
     } catch (error) {
-      if (!(error instanceof JournalError)) throw error;
-      problems.push({ volumeId, reason: error.message });
+      problems.push({ volumeId, reason: toMessage(error), ...(text !== undefined && { text }) });
     }
   }
 

@@ -1,4 +1,4 @@
-import { copyFile, readdir, readFile, rename, rm, truncate, writeFile } from "node:fs/promises";
+import { copyFile, mkdir, readdir, readFile, rename, rm, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { deviceStates } from "../ublk/testing/fake-kernel.js";
@@ -79,6 +79,24 @@ describe("UblkBlockDevices", () => {
     expect(second?.target).toEqual({ kind: "memory", path: join(node.folder, "b") });
     expect(first?.ownerTag).not.toBe(0n);
     expect(first?.ownerTag).not.toBe(second?.ownerTag);
+  });
+
+  test("lists the devices that it can tell, and names every volume that might have one", async () => {
+    const volumeIds = ["one", "mismatched", "corrupt", "unreadable"];
+    for (const volumeId of volumeIds) {
+      await engine.attach(toSpec(volumeId, await node.createImage(volumeId, mebibyte), mebibyte));
+    }
+    const mismatched = node.kernel.devices.get(1);
+    if (mismatched) mismatched.sizeBytes = 1n << 30n;
+    await writeFile(join(node.journalFolder, "corrupt.json"), "{");
+    await rm(join(node.journalFolder, "unreadable.json"));
+    await mkdir(join(node.journalFolder, "unreadable.json"));
+    expect(await engine.list()).toMatchObject([{ volumeId: "one", state: "live" }]);
+    expect((await engine.listVolumeIds()).sort()).toEqual([...volumeIds].sort());
+    expect(node.log).toContainEqual(
+      expect.objectContaining({ level: "error", fields: expect.objectContaining({ volumeId: "mismatched" }) }),
+    );
+    await expect(engine.find("mismatched")).rejects.toMatchObject({ code: "internal" });
   });
 
   test("keeps the journal to what the kernel has", async () => {

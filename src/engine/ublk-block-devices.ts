@@ -108,8 +108,13 @@ export class UblkBlockDevices implements BlockDevices {
   async list(): Promise<BlockDevice[]> {
     const { entries } = await this.parts.journal.readAll();
     const view = await readKernelView(this.parts.ublk);
-    const devices = entries.map((entry) => toFoundDevice(entry, matchDevice(entry, view)));
+    const devices = entries.map((entry) => this.toListedDevice(entry, matchDevice(entry, view)));
     return devices.filter((device) => device !== undefined);
+  }
+
+  async listVolumeIds(): Promise<string[]> {
+    const { entries, problems } = await this.parts.journal.readAll();
+    return [...entries, ...problems].map(({ volumeId }) => volumeId);
   }
 
   async resize(volumeId: string, sizeBytes: bigint): Promise<BlockDevice> {
@@ -278,6 +283,13 @@ export class UblkBlockDevices implements BlockDevices {
   private async stopChanges(reason: string): Promise<void> {
     this.closedBecause = reason;
     await this.mutex.drain();
+  }
+
+  /** One that cannot be told must not hide the others. */
+  private toListedDevice(entry: JournalEntry, match: Match): BlockDevice | undefined {
+    if (match.kind !== "mismatch") return toFoundDevice(entry, match);
+    this.parts.logger.error({ ...toFields(entry), reason: match.reason }, "device not listed");
+    return undefined;
   }
 
   /** The device this process serves for the volume, unless somebody has stopped it behind our back. */

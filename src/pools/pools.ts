@@ -116,7 +116,7 @@ export class Pools {
     if (this.idsByName.get(volume.name) === volume.id) this.idsByName.delete(volume.name);
   }
 
-  /** Removes the images without a record, except those that a device still serves. */
+  /** Removes the images without a record, except those that a device serves or might serve. */
   async collectOrphans(volumeIdsWithDevice: ReadonlySet<string>): Promise<void> {
     for (const { pool, id } of this.orphans.splice(0)) {
       if (volumeIdsWithDevice.has(id)) {

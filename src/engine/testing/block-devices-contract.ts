@@ -201,6 +201,12 @@ export function describeBlockDevices(name: string, createHarness: () => Promise<
       expect(await harness.readLimits("one")).toEqual({ writeIops: 7, burstMs: 50 });
     });
 
+    test("the volumes with a device are named, and no others", async () => {
+      for (const volumeId of ["one", "two"]) await devices.attach(await harness.createVolume(volumeId));
+      await devices.detach("one");
+      expect(await devices.listVolumeIds()).toEqual(["two"]);
+    });
+
     test("a limit of zero is refused and leaves the limits there were", async () => {
       await devices.attach(await harness.createVolume("one"));
       await devices.setLimits("one", { iops: 100 });

@@ -37,6 +37,8 @@ export class FakeBlockDevices implements BlockDevices {
   holdCopies = false;
   private readonly copies = new Map<string, { spec: ImageCopySpec; copy: ImageCopy }>();
   private readonly devices = new Map<string, BlockDevice>();
+  /** Volumes of which only the name is known. */
+  readonly unreadable: string[] = [];
   private readonly idsInMaking = new Set<number>();
   private lastFreeze = 1n;
 
@@ -75,6 +77,10 @@ export class FakeBlockDevices implements BlockDevices {
 
   async list(): Promise<BlockDevice[]> {
     return [...this.devices.values()];
+  }
+
+  async listVolumeIds(): Promise<string[]> {
+    return [...this.devices.keys(), ...this.unreadable];
   }
 
   async resize(volumeId: string, sizeBytes: bigint): Promise<BlockDevice> {

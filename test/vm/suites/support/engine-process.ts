@@ -46,6 +46,7 @@ export class EngineProcess implements BlockDevices {
   detach = (volumeId: string) => this.call<void>("detach", volumeId);
   find = (volumeId: string) => this.call<BlockDevice | undefined>("find", volumeId);
   list = () => this.call<BlockDevice[]>("list");
+  listVolumeIds = () => this.call<string[]>("listVolumeIds");
   resize = (volumeId: string, sizeBytes: bigint) => this.call<BlockDevice>("resize", volumeId, sizeBytes);
   setLimits = (volumeId: string, limits: BlockDeviceLimits) => this.call<void>("setLimits", volumeId, limits);
   capabilities = () => this.call<BlockDeviceCapabilities>("capabilities");
