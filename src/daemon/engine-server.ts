@@ -26,6 +26,7 @@ export class EngineServer {
   private readonly socket: EngineSocket;
   private readonly server: SocketServer;
   private readonly streams: EngineStreams;
+  private readonly giver: HandOverGiver;
   private isEnding = false;
   private isSucceeded = false;
 
@@ -38,7 +39,8 @@ export class EngineServer {
       this.isSucceeded = true;
       onHandedOver();
     };
-    const { handOver } = giver ?? new HandOverGiver({ source: devices, logger, onFinished });
+    this.giver = giver ?? new HandOverGiver({ source: devices, logger, onFinished });
+    const { handOver } = this.giver;
     const implementation = implementService<EngineMethods>(EngineService, createEngineService(devices), {
       wrap: (handler: AnyHandler) => withLogging()(handler),
       toTrailer: (thrown) => toErrorTrailer(thrown, this.isEnding),
@@ -73,6 +75,8 @@ export class EngineServer {
   async stop(deadlineMs: number): Promise<void> {
     this.announceEnd();
     this.streams.endAll();
+    // Whoever stops the server ends the devices next: nothing may change them behind his back.
+    await this.giver.end();
     await this.server.stop(deadlineMs);
     // A successor renames its socket over ours at any moment: what lies there now is not ours to remove.
     if (!this.isSucceeded) await this.socket.withdraw();

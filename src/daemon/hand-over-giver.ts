@@ -32,35 +32,54 @@ const defaultSilenceMsMax = 30_000;
 
 /** The old engine's side of a hand-over. docs/engine.md has the protocol and what happens when a side dies. */
 export class HandOverGiver {
-  private isBusy = false;
+  private session: Session | undefined;
+  private running: Promise<void> = Promise.resolve();
+  private isEnding = false;
 
   constructor(private readonly parts: HandOverGiverParts) {}
 
   readonly handOver = (call: HandOverCall): void => {
-    void this.run(call);
+    if (this.isEnding) refuse(call, shuttingDown());
+    else if (this.session) refuse(call, new BlockDeviceError("unavailable", "another hand-over is going on"));
+    else this.running = this.run(call);
   };
 
+  /**
+   * This engine ends: a hand-over that is going on is broken off, and nothing is taken back, for the next engine has the
+   * rest too. Resolves when it is over.
+   */
+  async end(): Promise<void> {
+    this.isEnding = true;
+    this.session?.breakOff(shuttingDown());
+    await this.running;
+  }
+
   private async run(call: HandOverCall): Promise<void> {
-    if (this.isBusy) return refuse(call, new BlockDeviceError("unavailable", "another hand-over is going on"));
-    this.isBusy = true;
     const { source, logger, onFinished, silenceMsMax = defaultSilenceMsMax, eviction = machineEviction } = this.parts;
     const session = new Session(call, source, silenceMsMax);
+    this.session = session;
     try {
       await session.give();
       logger.info("handed over");
       onFinished();
     } catch (error) {
       logger.warn({ err: error }, `hand-over failed: ${toMessage(error)}`);
+      if (this.isEnding) return void call.end();
       refuse(call, error);
-      await session.undo(logger, eviction);
+      await session.undo(logger, eviction).catch((err: unknown) => this.tellOfUndo(err));
     } finally {
-      this.isBusy = false;
+      this.session = undefined;
     }
+  }
+
+  private tellOfUndo(err: unknown): void {
+    this.parts.logger.error({ err }, "what was handed over cannot be taken back");
   }
 }
 
 class Session {
   private readonly inbox = new Mailbox<HandOverRequest>();
+  private suspending: Promise<string[]> = Promise.resolve([]);
   private isSuspended = false;
   private successorPid = 0;
 
@@ -73,6 +92,10 @@ class Session {
     for (const event of ["end", "cancelled", "error", "close"]) {
       call.on(event, () => this.inbox.close(new BlockDeviceError("unavailable", "the new engine went away")));
     }
+  }
+
+  breakOff(reason: Error): void {
+    this.inbox.close(reason);
   }
 
   /** Resolves once the new engine has everything. */
@@ -88,6 +111,7 @@ class Session {
 
   /** Serves again whatever the new engine has let go of, or has died with. */
   async undo(logger: Logger, eviction: Eviction): Promise<void> {
+    await this.suspending.catch(() => undefined); // so that it cannot close what is opened here
     if (!this.isSuspended) return;
     const { entries } = await this.source.takeBack();
     logger.info({ entries }, "took back what was handed over");
@@ -107,15 +131,19 @@ class Session {
     const step = await this.next();
     if (step.$case !== "begin") throw outOfOrder(step.$case);
     this.successorPid = step.value.serverPid;
-    const volumeIds = await this.source.suspend();
-    this.isSuspended = true;
+    this.suspending = this.source.suspend().then((volumeIds) => {
+      this.isSuspended = true;
+      return volumeIds;
+    });
+    const volumeIds = await this.inbox.unlessClosed(this.suspending);
     this.call.write({ step: { $case: "ready", value: { volumeIds } } });
     return volumeIds;
   }
 
   private async release(volumeId: string, left: Set<string>): Promise<void> {
     if (!left.has(volumeId)) throw new BlockDeviceError("invalid", `volume ${volumeId} is not mine to hand over`);
-    await this.source.release(volumeId);
+    // A device that is stuck must not keep the others from being taken back.
+    await this.inbox.unlessClosed(this.source.release(volumeId));
     left.delete(volumeId);
     this.call.write({ step: { $case: "released", value: { volumeId } } });
   }
@@ -131,6 +159,10 @@ class Session {
     if (step === undefined) throw new BlockDeviceError("invalid", "a step that this version does not know");
     return step;
   }
+}
+
+function shuttingDown(): BlockDeviceError {
+  return new BlockDeviceError("unavailable", "the engine is shutting down");
 }
 
 function outOfOrder(name: string): BlockDeviceError {

@@ -3,6 +3,8 @@ import { waitFor } from "../engine/block-nodes.js";
 import { toSpec } from "../engine/testing/fake-node.js";
 import type { UblkBlockDevices } from "../engine/ublk-block-devices.js";
 import { createSilentLogger } from "../log.js";
+import { createGate } from "../testing/gate.js";
+import type { FakeAddon } from "../ublk/testing/fake-addon.js";
 import { HandOverGiver } from "./hand-over-giver.js";
 import { HandOverTaker, OldEngineLost } from "./hand-over-taker.js";
 import { ServedEngine } from "./testing/served-engine.js";
@@ -14,6 +16,7 @@ let served: ServedEngine;
 let old: UblkBlockDevices;
 let successor: UblkBlockDevices;
 let oldPid: number;
+let oldAddon: FakeAddon;
 let successorPid: number;
 let taker: HandOverTaker;
 
@@ -21,7 +24,8 @@ beforeEach(async () => {
   served = await ServedEngine.start();
   old = served.engine;
   for (const name of names) await old.attach(toSpec(name, await served.node.createImage(name, mebibyte), mebibyte));
-  oldPid = served.node.addon.pid;
+  oldAddon = served.node.addon;
+  oldPid = oldAddon.pid;
   successor = served.node.startEngine();
   successorPid = served.node.addon.pid;
   taker = new HandOverTaker(served.socketPath);
@@ -109,6 +113,46 @@ describe("a hand-over", () => {
       },
     };
     await expect(taker.takeAll(target)).rejects.toBeInstanceOf(OldEngineLost);
+  });
+
+  test("is broken off for good when the old engine is told to end in the middle", async () => {
+    let stopped: Promise<void> | undefined;
+    const target = {
+      plan: () => successor.plan(),
+      recover: async (volumeId: string) => {
+        if (volumeId === "two") stopped = served.server.stop(1_000).then(() => old.leave());
+        return await successor.recover(volumeId);
+      },
+    };
+    await expect(taker.takeAll(target)).rejects.toBeInstanceOf(OldEngineLost);
+    await stopped;
+    expect(statesAndServers().filter(({ state, serverPid }) => state === 1 && serverPid === oldPid)).toEqual([]);
+    await expect(old.takeBack()).rejects.toMatchObject({ code: "unavailable" });
+    await expect(old.detach("one")).rejects.toThrow("the engine is shutting down");
+    await successor.adopt();
+    expect(statesAndServers()).toEqual(allServedBy(successorPid));
+  });
+
+  test("is undone at once for the others when the new engine goes away while a device lets go", async () => {
+    const gate = createGate();
+    const entered = createGate();
+    const quiesce = oldAddon.quiesceDevice.bind(oldAddon);
+    oldAddon.quiesceDevice = async (handle, timeoutMs) => {
+      if (oldAddon.deviceIdOf(handle) !== 1) return await quiesce(handle, timeoutMs);
+      entered.open();
+      await gate.opened;
+      await quiesce(handle, timeoutMs);
+    };
+    const taken = taker.takeAll(successor).catch(() => "failed");
+    await entered.opened;
+    taker.close();
+    expect(await taken).toBe("failed");
+    await successor.leave();
+    const isBack = async () => statesAndServers().every(({ serverPid }) => serverPid === oldPid);
+    expect(await waitFor(isBack, { timeoutMs: 10_000 })).toBe(true);
+    gate.open();
+    expect(await waitFor(async () => (await old.find("two"))?.state === "quiesced", { timeoutMs: 10_000 })).toBe(true);
+    await expectTakenBack();
   });
 
   test("waits until no device is frozen, and changes nothing before", async () => {

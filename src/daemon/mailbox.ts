@@ -5,6 +5,14 @@ export class Mailbox<T> {
   private readonly messages: T[] = [];
   private failure: Error | undefined;
   private notify: () => void = () => undefined;
+  private announceEnd: (reason: Error) => void = () => undefined;
+  private readonly ended = new Promise<never>((_, reject) => {
+    this.announceEnd = reject;
+  });
+
+  constructor() {
+    this.ended.catch(() => undefined); // most readers learn of it from `next`
+  }
 
   add(message: T): void {
     this.messages.push(message);
@@ -14,7 +22,13 @@ export class Mailbox<T> {
   /** Nothing follows. The first reason counts. */
   close(reason: Error): void {
     this.failure ??= reason;
+    this.announceEnd(this.failure);
     this.notify();
+  }
+
+  /** What this comes to, or the reason why nothing follows, whichever is first. */
+  async unlessClosed<Result>(work: Promise<Result>): Promise<Result> {
+    return await Promise.race([work, this.ended]);
   }
 
   /** The next message, or the reason why there is none. */

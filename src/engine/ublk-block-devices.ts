@@ -1,8 +1,8 @@
-import { KeyedMutex } from "../system/keyed-mutex.js";
+import { within } from "../system/within.js";
 import { findDeviceUsers } from "../ublk/device-users.js";
 import type { DeviceInfo, UblkDevice } from "../ublk/index.js";
 import type { Ublk } from "../ublk/ublk.js";
-import { Adoption, defaultOldServerTimeoutMs } from "./adoption.js";
+import { Adoption } from "./adoption.js";
 import {
   type AdoptionEntry,
   type AdoptionReport,
@@ -19,14 +19,17 @@ import {
   type ImageCopySpec,
 } from "./block-devices.js";
 import { type BlockNodes, machineBlockNodes } from "./block-nodes.js";
+import { ChangeGate } from "./change-gate.js";
 import { DeviceMaker, type ServedDevice } from "./device-maker.js";
 import { DeviceTuning, isFrozen } from "./device-tuning.js";
+import { defaultTimeouts, type EngineTimeouts } from "./engine-timeouts.js";
 import { specMismatch, toBlockDevice, toFields, toFoundDevice } from "./entry-views.js";
 import { toBlockDeviceError } from "./failure.js";
 import { findImageChange } from "./image-identity.js";
 import type { Journal } from "./journal.js";
 import { type JournalEntry, matchesSpec } from "./journal-entry.js";
 import { type KernelView, type Match, matchDevice, readKernelView, readViewOfOne } from "./kernel-view.js";
+import { LettingGo } from "./letting-go.js";
 import type { EngineLogger } from "./logger.js";
 import { PlainCopies } from "./plain-copies.js";
 import { logOutcome } from "./reconciliation-log.js";
@@ -44,29 +47,24 @@ export interface UblkBlockDevicesParts {
   timeouts?: Partial<EngineTimeouts>;
 }
 
-export interface EngineTimeouts {
-  /** For a new block device node to show its size. */
-  nodeMs: number;
-  /** For a short open, such as udev's or mkfs's, to end. */
-  claimMs: number;
-  /** For an old server to let go of its devices. */
-  oldServerMs: number;
-}
-
 /** Serves the volumes' devices in this very process, and remembers them in the journal. */
 export class UblkBlockDevices implements BlockDevices {
   private readonly served: ServedDevices;
-  private readonly mutex = new KeyedMutex();
+  private readonly changes: ChangeGate;
   private readonly adoption: Adoption;
   private readonly maker: DeviceMaker;
   private readonly tuning: DeviceTuning;
   private readonly guard: UsageGuard;
   private readonly copies = new PlainCopies();
-  private closedBecause: string | undefined;
+  private readonly lettingGo: LettingGo;
+  private readonly endMs: number;
 
   constructor(private readonly parts: UblkBlockDevicesParts) {
     const { ublk, journal, logger, nodes = machineBlockNodes, findUsers = findDeviceUsers } = parts;
-    const timeouts = { nodeMs: 10_000, claimMs: 2_000, oldServerMs: defaultOldServerTimeoutMs, ...parts.timeouts };
+    const timeouts = { ...defaultTimeouts, ...parts.timeouts };
+    this.lettingGo = new LettingGo(timeouts.releaseMs);
+    this.endMs = timeouts.changesMs;
+    this.changes = new ChangeGate(logger, timeouts.changesMs);
     this.served = new ServedDevices(logger);
     this.guard = new UsageGuard(findUsers, timeouts.claimMs);
     this.adoption = new Adoption(ublk, journal, timeouts.oldServerMs);
@@ -194,14 +192,14 @@ export class UblkBlockDevices implements BlockDevices {
   }
 
   async close(): Promise<void> {
-    await this.stopChanges("the engine is shutting down");
-    await Promise.all(this.served.all().map((served) => this.closeOne(served)));
+    await this.changes.end();
+    await this.endEach((served) => this.closeOne(served));
   }
 
   /** Ends serving without removing any device, used or not: I/O waits for the next engine. */
   async leave(): Promise<void> {
-    await this.stopChanges("the engine is shutting down");
-    await Promise.all(this.served.all().map((served) => this.leaveOne(served)));
+    await this.changes.end();
+    await this.endEach(({ device }) => device.release());
   }
 
   /**
@@ -209,10 +207,10 @@ export class UblkBlockDevices implements BlockDevices {
    * devices are served here. Fails with `frozen`, and changes nothing, while a device is: nobody could tell the next engine.
    */
   async suspend(): Promise<string[]> {
-    await this.stopChanges("the engine is handing over");
+    await this.changes.close("the engine is handing over");
     const frozen = this.served.all().filter(isFrozen);
     if (frozen.length === 0) return this.served.all().map(({ entry }) => entry.volumeId);
-    this.closedBecause = undefined;
+    this.changes.open();
     throw new BlockDeviceError(
       "frozen",
       `volume ${frozen[0]?.entry.volumeId} is frozen: hand over after it has thawed`,
@@ -223,13 +221,17 @@ export class UblkBlockDevices implements BlockDevices {
   async release(volumeId: string): Promise<void> {
     const served = this.served.get(volumeId);
     if (!served) throw unknownVolume(volumeId);
-    await this.converted(volumeId, () => letGo(served.device));
-    this.served.remove(served);
+    await this.converted(volumeId, () => this.lettingGo.letGo(served, () => this.served.remove(served)));
   }
 
-  /** Ends a hand-over that failed: serves again what was let go, and accepts changes. */
+  /**
+   * Ends a hand-over that failed: serves again what was let go, and accepts changes. A device that is still about to let go
+   * is taken back when it has. Refused while the engine shuts down.
+   */
   async takeBack(): Promise<AdoptionReport> {
-    this.closedBecause = undefined;
+    this.changes.assertNotEnding();
+    this.changes.open();
+    this.lettingGo.afterwards((volumeId) => this.adoptOne(volumeId));
     return await this.adopt();
   }
 
@@ -245,17 +247,7 @@ export class UblkBlockDevices implements BlockDevices {
   }
 
   private async exclusively<T>(volumeId: string, action: () => Promise<T>): Promise<T> {
-    const assertOpen = () => {
-      if (this.closedBecause === undefined) return;
-      throw new BlockDeviceError("unavailable", `${this.closedBecause}: try again later`);
-    };
-    assertOpen();
-    return await this.mutex.run(volumeId, () =>
-      this.converted(volumeId, async () => {
-        assertOpen(); // it may have closed while this waited
-        return await action();
-      }),
-    );
+    return await this.converted(volumeId, () => this.changes.run(volumeId, action));
   }
 
   /** The devices of a group with nothing else going on with any of them. */
@@ -278,11 +270,6 @@ export class UblkBlockDevices implements BlockDevices {
     } catch (error) {
       throw toBlockDeviceError(error, volumeId);
     }
-  }
-
-  private async stopChanges(reason: string): Promise<void> {
-    this.closedBecause = reason;
-    await this.mutex.drain();
   }
 
   /** One that cannot be told must not hide the others. */
@@ -360,16 +347,22 @@ export class UblkBlockDevices implements BlockDevices {
     await this.parts.journal.remove(entry.volumeId);
   }
 
-  private async closeOne(served: ServedDevice): Promise<void> {
-    const { entry, device } = served;
-    try {
-      const match = await this.match(entry);
-      if (await this.stopIfUnused(device, match)) await this.parts.journal.remove(entry.volumeId);
-      else await device.release();
-      this.served.remove(served);
-    } catch (error) {
-      this.parts.logger.error({ ...toFields(entry), err: error }, "the device cannot be closed in good order");
-    }
+  private async endEach(end: (served: ServedDevice) => Promise<void>): Promise<void> {
+    const endOne = async (served: ServedDevice) => {
+      try {
+        await within(this.endMs, end(served), () => new Error(`it has not ended in ${this.endMs} ms`));
+        this.served.remove(served);
+      } catch (error) {
+        this.parts.logger.error({ ...toFields(served.entry), err: error }, "the device cannot be left in good order");
+      }
+    };
+    await Promise.all(this.served.all().map(endOne));
+  }
+
+  private async closeOne({ entry, device }: ServedDevice): Promise<void> {
+    const match = await this.match(entry);
+    if (await this.stopIfUnused(device, match)) await this.parts.journal.remove(entry.volumeId);
+    else await device.release();
   }
 
   /** False when the device has to stay for the next server. */
@@ -380,15 +373,6 @@ export class UblkBlockDevices implements BlockDevices {
     return true;
   }
 
-  private async leaveOne(served: ServedDevice): Promise<void> {
-    try {
-      await served.device.release();
-      this.served.remove(served);
-    } catch (error) {
-      this.parts.logger.error({ ...toFields(served.entry), err: error }, "the device cannot be left in good order");
-    }
-  }
-
   private async match(entry: JournalEntry): Promise<Match> {
     return matchDevice(entry, await this.viewFor(entry));
   }
@@ -397,12 +381,6 @@ export class UblkBlockDevices implements BlockDevices {
     const { ublk } = this.parts;
     return deviceId === undefined ? await readKernelView(ublk) : await readViewOfOne(ublk, deviceId);
   }
-}
-
-/** With the kernel holding new requests back first, where it can. */
-async function letGo(device: UblkDevice): Promise<void> {
-  if (device.features.includes("QUIESCE")) await device.quiesce();
-  else await device.release();
 }
 
 function unknownVolume(volumeId: string): BlockDeviceError {

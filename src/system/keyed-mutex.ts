@@ -17,6 +17,11 @@ export class KeyedMutex {
     }
   }
 
+  /** The keys with an action under way or waiting. */
+  keys(): string[] {
+    return [...this.tails.keys()];
+  }
+
   /** Resolves when every action asked for so far has ended. */
   async drain(): Promise<void> {
     await Promise.all(this.tails.values());

@@ -8,6 +8,7 @@ import { deviceStates, FakeKernel } from "../../ublk/testing/fake-kernel.js";
 import { reader } from "../../ublk/testing/fake-machine.js";
 import { Ublk } from "../../ublk/ublk.js";
 import type { BlockDeviceLimits, BlockDeviceSpec } from "../block-devices.js";
+import type { EngineTimeouts } from "../engine-timeouts.js";
 import { FileJournal, type Journal } from "../journal.js";
 import { UblkBlockDevices } from "../ublk-block-devices.js";
 
@@ -38,7 +39,10 @@ export class FakeNode {
   }
 
   /** The process that runs the engine; `wrap` may stand between it and the journal. */
-  startEngine(wrap: (journal: Journal) => Journal = (journal) => journal): UblkBlockDevices {
+  startEngine(
+    wrap: (journal: Journal) => Journal = (journal) => journal,
+    timeouts: Partial<EngineTimeouts> = {},
+  ): UblkBlockDevices {
     this.addon = new FakeAddon(this.kernel, this.addon.pid + 1);
     return new UblkBlockDevices({
       ublk: new Ublk(this.addon, reader(), async () => this.kernel.deviceIds()),
@@ -46,7 +50,7 @@ export class FakeNode {
       logger: this.logger(),
       nodes: { readSizeBytes: async (deviceId) => this.readSizeBytes(deviceId) },
       findUsers: async (deviceId) => this.users.get(deviceId) ?? [],
-      timeouts: { nodeMs: 50, claimMs: 30, oldServerMs: 50 },
+      timeouts: { nodeMs: 50, claimMs: 30, oldServerMs: 50, ...timeouts },
     });
   }
 

@@ -161,6 +161,10 @@ export class FakeAddon implements Addon {
     return { ...idleStats, frozen: thawTimer !== undefined, latency };
   }
 
+  deviceIdOf(handle: DeviceHandle): number {
+    return this.find(handle).info.deviceId;
+  }
+
   /** The limits that a device of this process has now. */
   limitsOf(deviceId: number): NativeLimits | undefined {
     return [...this.served.values()].find(({ info }) => info.deviceId === deviceId)?.spec.limits;
