@@ -1,11 +1,12 @@
 import { HandOverTaker, OldEngineLost } from "../daemon/hand-over-taker.js";
 import type { UblkBlockDevices } from "../engine/ublk-block-devices.js";
-import { toMessage } from "../errors.js";
+import { DriverError, toMessage } from "../errors.js";
 import type { FileLock } from "../system/file-lock.js";
+import { within } from "../system/within.js";
 import { createDevices, type EngineStart, listen, lockState } from "./engine-start.js";
 
 /** How long the old engine may take to end after it has handed everything over. */
-const lockWaitSeconds = 60;
+const oldEngineEndMsMax = 60_000;
 /** How long the lock of an engine that is dead can take to be free. */
 const deadEngineMsMax = 5_000;
 
@@ -31,13 +32,22 @@ export async function startByTakeOver(start: EngineStart): Promise<void> {
     taker.close();
   }
   await server.publish();
-  await locking;
+  await within(oldEngineEndMsMax, locking, () => {
+    return new DriverError(
+      "refused",
+      `the old engine has not ended in ${oldEngineEndMsMax / 1000} s: end it, then start again`,
+    );
+  });
 }
 
-/** Waits in line behind the old engine from now on, so that its end is noticed at once. */
+/**
+ * Waits in line behind the old engine from now on, so that its end is noticed at once; without a limit, for how long a
+ * hand-over takes is up to its devices.
+ */
 function waitForLock(start: EngineStart): Promise<FileLock> {
   const giveUp = new AbortController();
-  const locking = lockState(start, { waitSeconds: lockWaitSeconds, signal: giveUp.signal });
+  const locking = lockState(start, { waitSeconds: "forever", signal: giveUp.signal });
+  locking.catch(() => undefined); // awaited when the devices are here
   start.undo.push(async () => {
     giveUp.abort();
     await (await locking.catch(() => undefined))?.release();

@@ -36,6 +36,18 @@ test("waits for a predecessor which is about to let go", async () => {
   await (await second).release();
 });
 
+test("waits for ever when told to, and until it is told to give up", async () => {
+  const first = await acquireFileLock(path, { what });
+  const giveUp = new AbortController();
+  const given = rejectionOf(acquireFileLock(path, { what, waitSeconds: "forever", signal: giveUp.signal }));
+  const second = acquireFileLock(path, { what, waitSeconds: "forever" });
+  await rejectionOf(acquireFileLock(path, { what, waitSeconds: 1 }));
+  giveUp.abort();
+  expect((await given).message).toContain("cannot lock");
+  await first.release();
+  await (await second).release();
+});
+
 test("a lock that cannot be taken at all says so", async () => {
   const missing = join(directory, "missing", "lock");
   expect((await rejectionOf(acquireFileLock(missing, { what }))).message).toMatch(

@@ -13,7 +13,7 @@ export interface FileLockOptions {
   /** For the message when somebody else has it, for example "state directory /var/lib/ublk-csi". */
   what: string;
   /** A predecessor that was just killed lets go a moment later. */
-  waitSeconds?: number;
+  waitSeconds?: number | "forever";
   /** Ends the wait for the lock, which then is rejected. */
   signal?: AbortSignal;
   /** Called when the lock is lost although nobody released it. */
@@ -28,7 +28,8 @@ const conflictExitCode = 75;
  */
 export async function acquireFileLock(path: string, options: FileLockOptions): Promise<FileLock> {
   const { what, waitSeconds = 5, signal, onLost = () => undefined } = options;
-  const args = ["--no-fork", "--wait", `${waitSeconds}`, "--conflict-exit-code", `${conflictExitCode}`, path, "cat"];
+  const limit = waitSeconds === "forever" ? [] : ["--wait", `${waitSeconds}`];
+  const args = ["--no-fork", ...limit, "--conflict-exit-code", `${conflictExitCode}`, path, "cat"];
   // A session of its own: Ctrl-C in a terminal must not end the lock before the shutdown has.
   const holder = spawn("flock", args, { stdio: "pipe", detached: true });
   const giveUp = () => holder.kill("SIGKILL");
