@@ -21,10 +21,11 @@ export interface EngineStart {
 }
 
 const stopServingMsMax = 10_000;
+const adoptionMsMax = 3_000;
 
 /**
  * A start with no other engine there, or with one that was killed. The order matters: nothing is touched before the lock,
- * and the devices are back, for I/O waits for them, before the API is even loaded.
+ * and the devices are back, for I/O waits for them, before the API is even loaded; but for those that are stuck.
  */
 export async function startAlone(start: EngineStart): Promise<void> {
   const { undo } = start;
@@ -34,9 +35,34 @@ export async function startAlone(start: EngineStart): Promise<void> {
   const lock = await locking;
   undo.push(() => lock.release());
   undo.push(() => devices.leave());
-  await devices.adopt();
+  await adoptPatiently(devices, start.logger, adoptionMsMax);
   const server = await listen(start, devices);
   await server.publish();
+}
+
+/** Takes back what there is. A device that is stuck must not keep the API from the others for longer than this. */
+export async function adoptPatiently(
+  devices: Pick<UblkBlockDevices, "adopt">,
+  logger: EngineLogger,
+  patienceMs: number,
+): Promise<void> {
+  let isLate = false;
+  const adopted = devices.adopt().then(
+    () => undefined,
+    (err: unknown) => {
+      if (!isLate) throw err;
+      logger.error({ err }, "the rest of the devices cannot be taken back");
+    },
+  );
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<void>((resolve) => {
+    timer = setTimeout(() => {
+      isLate = true;
+      logger.warn({ patienceMs }, "some devices are not back yet: serving the others meanwhile");
+      resolve();
+    }, patienceMs);
+  });
+  await Promise.race([adopted, late]).finally(() => clearTimeout(timer));
 }
 
 /** Says what is wrong with the kernel before anything else fails because of it. */
