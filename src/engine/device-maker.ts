@@ -5,7 +5,7 @@ import { BlockDeviceError, type BlockDeviceSpec } from "./block-devices.js";
 import { type BlockNodes, waitFor } from "./block-nodes.js";
 import { defaultGeometry, toTarget } from "./device-geometry.js";
 import { identifyImage } from "./image-identity.js";
-import type { Journal } from "./journal.js";
+import type { Journal, JournalProblem } from "./journal.js";
 import type { ImageIdentity, JournalEntry } from "./journal-entry.js";
 import { matchDevice, readKernelView } from "./kernel-view.js";
 import type { EngineLogger } from "./logger.js";
@@ -110,9 +110,11 @@ export class DeviceMaker {
     if (claimant !== undefined) throw imageTaken(image, claimant);
     this.claims.set(key, volumeId);
     try {
-      const { entries } = await this.parts.journal.readAll();
+      const { entries, problems } = await this.parts.journal.readAll();
       const owner = entries.find((entry) => isSameFile(entry.image, image));
       if (owner) throw imageTaken(image, owner.volumeId);
+      const unknown = problems.find((problem) => mayName(problem, image));
+      if (unknown) throw imageMayBeTaken(image, unknown);
       return await action();
     } finally {
       this.claims.delete(key);
@@ -149,6 +151,22 @@ function newOwnerTag(): bigint {
 
 function isSameFile(a: ImageIdentity, b: ImageIdentity): boolean {
   return a.inode === b.inode && a.device === b.device;
+}
+
+/** One that says nothing that can be understood may name any image. */
+function mayName({ text }: JournalProblem, { path }: ImageIdentity): boolean {
+  if (text === undefined) return true;
+  try {
+    JSON.parse(text);
+    return text.includes(JSON.stringify(path));
+  } catch {
+    return true;
+  }
+}
+
+function imageMayBeTaken(image: ImageIdentity, { volumeId, reason }: JournalProblem): BlockDeviceError {
+  const advice = `volume ${volumeId} may have a device over image ${image.path}: mend or remove its entry first`;
+  return new BlockDeviceError("unavailable", `${advice} (${reason})`);
 }
 
 function imageTaken(image: ImageIdentity, volumeId: string): BlockDeviceError {

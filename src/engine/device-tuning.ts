@@ -1,8 +1,10 @@
+import { UblkError } from "../ublk/index.js";
 import type { Ublk } from "../ublk/ublk.js";
 import { BlockDeviceError, type BlockDeviceLimits, type FreezeToken } from "./block-devices.js";
 import type { ServedDevice } from "./device-maker.js";
 import { identifyImage } from "./image-identity.js";
 import type { Journal } from "./journal.js";
+import type { JournalEntry } from "./journal-entry.js";
 
 /** What can be changed about a device while it is used. Its callers see to it that one volume is changed once at a time. */
 export class DeviceTuning {
@@ -13,20 +15,37 @@ export class DeviceTuning {
 
   /** Returns whether the size has changed. The journal knows both sizes while the kernel may have either. */
   async resize(served: ServedDevice, sizeBytes: bigint): Promise<boolean> {
+    if (served.entry.resizingToBytes !== undefined) await this.settleResize(served, true);
     const { entry, device } = served;
     if (sizeBytes === entry.sizeBytes) return false;
     this.assertResizable(served, sizeBytes);
     await identifyImage(entry.image, sizeBytes);
-    await this.journal.write({ ...entry, resizingToBytes: sizeBytes });
+    await this.replace(served, { ...entry, resizingToBytes: sizeBytes });
     try {
       await device.resize(sizeBytes);
     } catch (error) {
-      await this.journal.write(entry);
+      const isLate = error instanceof UblkError && error.code === "timeout";
+      await this.settleResize(served, isLate).catch(() => undefined); // the entry still knows both sizes
       throw error;
     }
-    served.entry = { ...entry, sizeBytes };
-    await this.journal.write(served.entry);
+    await this.replace(served, { ...entry, sizeBytes });
     return true;
+  }
+
+  /** After a resize that failed the kernel says which size it has; one that was only too slow may get the new one yet. */
+  private async settleResize(served: ServedDevice, isLate: boolean): Promise<void> {
+    const { entry, device } = served;
+    const info = await this.ublk.findDevice(device.deviceId);
+    if (info && info.sizeBytes === entry.resizingToBytes) {
+      await this.replace(served, { ...entry, sizeBytes: info.sizeBytes, resizingToBytes: undefined });
+    } else if (info?.sizeBytes === entry.sizeBytes && !isLate) {
+      await this.replace(served, { ...entry, resizingToBytes: undefined });
+    }
+  }
+
+  private async replace(served: ServedDevice, entry: JournalEntry): Promise<void> {
+    await this.journal.write(entry);
+    served.entry = entry;
   }
 
   /** The device first, which checks them; limits that cannot be remembered are taken back. */
@@ -64,7 +83,11 @@ export class DeviceTuning {
   }
 
   private assertResizable({ entry, device }: ServedDevice, sizeBytes: bigint): void {
-    const { volumeId, sizeBytes: hasBytes } = entry;
+    const { volumeId, sizeBytes: hasBytes, resizingToBytes = sizeBytes } = entry;
+    if (resizingToBytes !== sizeBytes) {
+      const reason = `a resize to ${resizingToBytes} bytes has not ended: repeat that one first`;
+      throw new BlockDeviceError("unavailable", `volume ${volumeId} cannot be resized: ${reason}`);
+    }
     if (sizeBytes < hasBytes) {
       const reason = `${sizeBytes} bytes are fewer than the ${hasBytes} it has, and what lies behind would be lost`;
       throw new BlockDeviceError("invalid", `volume ${volumeId} cannot be resized: ${reason}`);

@@ -1,7 +1,8 @@
+import { readFileSync, writeFileSync } from "node:fs";
 import { copyFile, mkdir, readdir, readFile, rename, rm, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
-import { deviceStates } from "../ublk/testing/fake-kernel.js";
+import { deviceStates, toNativeFailure } from "../ublk/testing/fake-kernel.js";
 import type { BlockDeviceSpec } from "./block-devices.js";
 import { type BlockDevicesHarness, describeBlockDevices } from "./testing/block-devices-contract.js";
 import { FakeNode, toSpec } from "./testing/fake-node.js";
@@ -79,6 +80,71 @@ describe("UblkBlockDevices", () => {
     expect(second?.target).toEqual({ kind: "memory", path: join(node.folder, "b") });
     expect(first?.ownerTag).not.toBe(0n);
     expect(first?.ownerTag).not.toBe(second?.ownerTag);
+  });
+
+  test.each(["at once", "when the same resize is repeated"])(
+    "believes the kernel of a resize that reported a timeout, %s",
+    async (when) => {
+      await engine.attach(spec);
+      await truncate(image, 2 * mebibyte);
+      const sizeBytes = BigInt(2 * mebibyte);
+      const device = node.kernel.devices.get(0);
+      node.kernel.afterStep = (step) => {
+        if (step !== "UPDATE_SIZE") return;
+        if (device && when !== "at once") device.sizeBytes = BigInt(mebibyte); // it is still under way
+        throw toNativeFailure(step, "ETIMEDOUT");
+      };
+      await expect(engine.resize("one", sizeBytes)).rejects.toMatchObject({ code: "unavailable" });
+      node.kernel.afterStep = () => undefined;
+      if (device) device.sizeBytes = sizeBytes;
+      expect(await engine.find("one")).toMatchObject({ sizeBytes });
+      expect(await engine.resize("one", sizeBytes)).toMatchObject({ sizeBytes });
+      expect(JSON.parse(await readFile(entryPath(), "utf8"))).toMatchObject({ sizeBytes: String(sizeBytes) });
+      expect(JSON.parse(await readFile(entryPath(), "utf8")).resizingToBytes ?? null).toBeNull();
+      await engine.detach("one");
+    },
+  );
+
+  test("forgets a resize that the kernel has refused", async () => {
+    await engine.attach(spec);
+    await truncate(image, 2 * mebibyte);
+    node.kernel.failNext("UPDATE_SIZE", "EINVAL");
+    await expect(engine.resize("one", BigInt(2 * mebibyte))).rejects.toMatchObject({ name: "BlockDeviceError" });
+    const { sizeBytes, resizingToBytes } = JSON.parse(await readFile(entryPath(), "utf8"));
+    expect({ sizeBytes, resizingToBytes: resizingToBytes ?? null }).toEqual({
+      sizeBytes: String(mebibyte),
+      resizingToBytes: null,
+    });
+  });
+
+  test("gives no image a device while an entry that cannot be read might name it", async () => {
+    await engine.attach(toSpec("newer", await node.createImage("other", mebibyte), mebibyte));
+    const path = join(node.journalFolder, "newer.json");
+    const newer = { ...JSON.parse(await readFile(path, "utf8")), formatVersion: 99 };
+    await writeFile(path, JSON.stringify({ ...newer, image: { ...newer.image, path: image } }));
+    await expect(engine.attach(spec)).rejects.toMatchObject({
+      code: "unavailable",
+      message: expect.stringContaining("volume newer may have a device"),
+    });
+    await writeFile(path, "{");
+    await expect(engine.attach(spec)).rejects.toThrow("mend or remove its entry first");
+    await writeFile(path, JSON.stringify(newer));
+    expect(await engine.attach(spec)).toMatchObject({ volumeId: "one" });
+  });
+
+  test("looks again for a device that was made anew after the journal was read", async () => {
+    await engine.attach(spec);
+    const next = restartAfterKill();
+    let isRemade = false;
+    node.kernel.afterStep = (step) => {
+      if (step !== "GET_DEV_INFO" || isRemade) return;
+      isRemade = true;
+      const entry = JSON.parse(readFileSync(entryPath(), "utf8"));
+      const device = node.kernel.devices.get(0);
+      if (device) device.ownerTag = 77n;
+      writeFileSync(entryPath(), JSON.stringify({ ...entry, ownerTag: "77" }));
+    };
+    expect((await next.adopt()).entries).toMatchObject([{ volumeId: "one", action: "adopted" }]);
   });
 
   test("lists the devices that it can tell, and names every volume that might have one", async () => {

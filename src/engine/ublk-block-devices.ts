@@ -184,7 +184,9 @@ export class UblkBlockDevices implements BlockDevices {
     const contents = await this.parts.journal.readAll();
     const view = await readKernelView(this.parts.ublk);
     const unreadable: AdoptionEntry[] = contents.problems.map((problem) => ({ ...problem, action: "failed" }));
-    const reconciled = await Promise.all(contents.entries.map(({ volumeId }) => this.adoptOne(volumeId, view)));
+    const reconciled = await Promise.all(
+      contents.entries.map((entry) => this.adoptOne(entry.volumeId, { entry, view })),
+    );
     const report = { entries: [...unreadable, ...reconciled] };
     // I/O waits no more: now there is time for words.
     logOutcome(this.parts.logger, await planReconciliation(contents, view), report.entries);
@@ -306,14 +308,16 @@ export class UblkBlockDevices implements BlockDevices {
     return adopted;
   }
 
-  private async adoptOne(volumeId: string, view?: KernelView): Promise<AdoptionEntry> {
+  private async adoptOne(volumeId: string, seen?: { entry: JournalEntry; view: KernelView }): Promise<AdoptionEntry> {
     try {
       return await this.exclusively(volumeId, async () => {
         const served = this.served.get(volumeId);
         if (served) return { ...toFields(served.entry), action: "kept", reason: "this process serves it already" };
         const entry = await this.parts.journal.read(volumeId);
         if (!entry) return { volumeId, action: "removed", reason: "it was detached meanwhile" };
-        const { report, adopted } = await this.adoption.reconcile(entry, view);
+        // What was seen of an earlier device of the volume says nothing about this one.
+        const isSame = seen?.entry.ownerTag === entry.ownerTag && seen.entry.generation === entry.generation;
+        const { report, adopted } = await this.adoption.reconcile(entry, isSame ? seen.view : undefined);
         if (adopted) this.served.add(adopted, "recovered");
         return report;
       });
