@@ -20,8 +20,16 @@ let volumeId: string;
 beforeAll(async () => {
   workspace = await Workspace.create();
   // A program or a system call that fails because of what a request said would be INTERNAL, and is what this looks for.
-  const { pools, blockDevices, mounter, filesystems, logger } = workspace;
-  const parts = { pools, blockDevices, mounter, filesystems, logger, checkHealth: () => pools.checkHealth() };
+  const { pools, blockDevices, snapshots, mounter, filesystems, logger } = workspace;
+  const parts = {
+    pools,
+    blockDevices,
+    snapshots,
+    mounter,
+    filesystems,
+    logger,
+    checkHealth: () => pools.checkHealth(),
+  };
   const settings = {
     volumeCountMax: 0n,
     kubeletDir: workspace.path("targets"),

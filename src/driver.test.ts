@@ -4,6 +4,7 @@ import { BlockDeviceError } from "./engine/block-devices.js";
 import {
   VolumeCapability_AccessMode_Mode as Mode,
   type VolumeCapability as ProtoCapability,
+  type Snapshot,
   type Volume,
 } from "./gen/csi/csi.js";
 import type { SocketServer } from "./rpc/server.js";
@@ -17,11 +18,12 @@ let client: RpcClient;
 beforeEach(async () => {
   workspace = await Workspace.create();
   const identity = { driverName: "csi.ublk.io", version: "1.2.3", nodeId: "node-a" };
-  const { pools, blockDevices, mounter, filesystems, logger } = workspace;
+  const { pools, blockDevices, snapshots, mounter, filesystems, logger } = workspace;
   const checkHealth = () => workspace.pools.checkHealth();
   const parts = {
     pools,
     blockDevices,
+    snapshots,
     mounter,
     filesystems,
     logger,
@@ -84,6 +86,8 @@ describe("identity", () => {
     expect(response?.capabilities.map(({ type }) => [type?.$case, type?.value.type])).toEqual([
       ["service", 1],
       ["service", 2],
+      ["service", 3],
+      ["service", 5],
       ["volumeExpansion", 1],
     ]);
     expect((await client.call(rpcs.probe, {})).response).toEqual({ ready: true });
@@ -103,10 +107,6 @@ test("a method that is not advertised answers UNIMPLEMENTED and says which", asy
   expect(outcome.message).toBe(
     "this driver does not offer Controller/ControllerPublishVolume, and its capabilities say so",
   );
-});
-
-test("a service that is not offered answers UNIMPLEMENTED", async () => {
-  expect((await client.call(rpcs.groupControllerGetCapabilities, {})).code).toBe("UNIMPLEMENTED");
 });
 
 describe("CreateVolume", () => {
@@ -188,11 +188,12 @@ describe("CreateVolume", () => {
     ["an unknown mutable parameter", { mutableParameters: { a: "1" } }, "INVALID_ARGUMENT", 'mutable parameter "a"'],
     ["a limit out of bounds", { mutableParameters: { iops: "1" } }, "INVALID_ARGUMENT", "operations from 10 to"],
     [
-      "a source",
+      "a source that does not exist",
       { volumeContentSource: { type: { $case: "volume", value: { volumeId: "x" } } } },
-      "INVALID_ARGUMENT",
-      "volume_content_source is not supported",
+      "NOT_FOUND",
+      'volume "x" does not exist on this node',
     ],
+    ["a source without type", { volumeContentSource: {} }, "INVALID_ARGUMENT", "volume_content_source has no type"],
     ["another node", { accessibilityRequirements: elsewhere }, "RESOURCE_EXHAUSTED", "no requisite topology is this"],
   ])("refuses %s and makes nothing", async (_case, change, code, text) => {
     const outcome = await client.call(rpcs.createVolume, { ...good, ...change });
@@ -212,6 +213,119 @@ describe("CreateVolume", () => {
     const [left, right] = await Promise.all([createVolume(), createVolume()]);
     expect(left.volumeId).toBe(right.volumeId);
     expect((await client.call(rpcs.listVolumes, {})).response?.entries).toHaveLength(1);
+  });
+});
+
+describe("snapshots", () => {
+  async function createSnapshot(sourceVolumeId: string, name = "snap"): Promise<Snapshot> {
+    const { code, message, response } = await client.call(rpcs.createSnapshot, { sourceVolumeId, name });
+    expect({ code, message }).toEqual({ code: "OK", message: "" });
+    if (response?.snapshot === undefined) throw new Error("CreateSnapshot answered without a snapshot");
+    return response.snapshot;
+  }
+
+  const listIds = async (request: object) =>
+    (await client.call(rpcs.listSnapshots, request)).response?.entries.map((entry) => entry.snapshot?.snapshotId);
+
+  test("have size, source, instant and topology", async () => {
+    const { volumeId } = await createVolume();
+    const snapshot = await createSnapshot(volumeId);
+    expect(snapshot).toMatchObject({ sizeBytes: 2n * mebibyte, sourceVolumeId: volumeId, readyToUse: true });
+    expect(snapshot.groupSnapshotId).toBe("");
+    expect(Math.abs(Date.now() - (snapshot.creationTime?.getTime() ?? 0))).toBeLessThan(60_000);
+    expect(snapshot.accessibleTopology).toEqual([{ segments: { "topology.csi.ublk.io/node": "node-a" } }]);
+    expect((await client.call(rpcs.getSnapshot, { snapshotId: snapshot.snapshotId })).response).toEqual({ snapshot });
+  });
+
+  test.each([
+    ["this node's", "node-a", "OK"],
+    ["another node's", "node-b", "RESOURCE_EXHAUSTED"],
+  ])("that have to be usable from %s topology", async (_case, node, code) => {
+    const { volumeId } = await createVolume();
+    const here = { segments: { "topology.csi.ublk.io/node": node } };
+    const accessibilityRequirements = { requisite: [here], preferred: [here] };
+    const request = { sourceVolumeId: volumeId, name: "snap", accessibilityRequirements };
+    const outcome = await client.call(rpcs.createSnapshot, request);
+    expect(outcome.code).toBe(code);
+    if (code === "OK") expect(outcome.response?.snapshot?.accessibleTopology).toEqual([here]);
+    else expect(await listIds({})).toEqual([]);
+  });
+
+  test("are listed by page, by source and by id, and what is unknown has no entries", async () => {
+    const [one, other] = [await createVolume("one"), await createVolume("other")];
+    const ofOne = [await createSnapshot(one.volumeId, "s1"), await createSnapshot(one.volumeId, "s2")];
+    const { snapshotId } = await createSnapshot(other.volumeId, "s3");
+    const all = [...ofOne.map((snapshot) => snapshot.snapshotId), snapshotId].sort();
+    expect(await listIds({})).toEqual(all);
+    const first = (await client.call(rpcs.listSnapshots, { maxEntries: 2 })).response;
+    await client.call(rpcs.deleteSnapshot, { snapshotId: all[1] ?? "" });
+    expect(await listIds({ startingToken: first?.nextToken ?? "" })).toEqual(all.slice(2));
+    expect(await listIds({ snapshotId })).toEqual(
+      all.includes(snapshotId) && all[1] !== snapshotId ? [snapshotId] : [],
+    );
+    expect((await listIds({ sourceVolumeId: one.volumeId }))?.every((id) => all.includes(id ?? ""))).toBe(true);
+    expect(await listIds({ sourceVolumeId: other.volumeId, snapshotId: ofOne[0]?.snapshotId })).toEqual([]);
+    expect(await listIds({ sourceVolumeId: "../unknown" })).toEqual([]);
+    expect((await client.call(rpcs.listSnapshots, { startingToken: "made-up" })).code).toBe("ABORTED");
+  });
+
+  test.each<[string, () => Promise<{ code: string }>, string]>([
+    ["without a name", () => client.call(rpcs.createSnapshot, { sourceVolumeId: "x" }), "INVALID_ARGUMENT"],
+    ["without a source", () => client.call(rpcs.createSnapshot, { name: "snap" }), "INVALID_ARGUMENT"],
+    ["of a path", () => client.call(rpcs.createSnapshot, { name: "s", sourceVolumeId: "../x" }), "INVALID_ARGUMENT"],
+    ["of nothing", () => client.call(rpcs.createSnapshot, { name: "s", sourceVolumeId: "x" }), "NOT_FOUND"],
+    ["that is unknown, asked for", () => client.call(rpcs.getSnapshot, { snapshotId: "x" }), "NOT_FOUND"],
+    ["that is unknown, deleted", () => client.call(rpcs.deleteSnapshot, { snapshotId: "x" }), "OK"],
+    ["without an id, deleted", () => client.call(rpcs.deleteSnapshot, {}), "INVALID_ARGUMENT"],
+    [
+      "of a group without volumes",
+      () => client.call(rpcs.createVolumeGroupSnapshot, { name: "g" }),
+      "INVALID_ARGUMENT",
+    ],
+    ["of an unknown group", () => client.call(rpcs.getVolumeGroupSnapshot, { groupSnapshotId: "x" }), "NOT_FOUND"],
+    ["of an unknown group, deleted", () => client.call(rpcs.deleteVolumeGroupSnapshot, { groupSnapshotId: "x" }), "OK"],
+  ])("%s: the right code", async (_case, call, code) => {
+    expect((await call()).code).toBe(code);
+  });
+
+  test("asked for ten times at once are one", async () => {
+    const { volumeId } = await createVolume();
+    const made = await Promise.all(Array.from({ length: 10 }, () => createSnapshot(volumeId)));
+    expect(new Set(made.map((snapshot) => snapshot.snapshotId)).size).toBe(1);
+    expect(await listIds({})).toHaveLength(1);
+  });
+
+  test("become volumes, which say where they are from", async () => {
+    const { volumeId } = await createVolume();
+    const { snapshotId } = await createSnapshot(volumeId);
+    const contentSource = { type: { $case: "snapshot" as const, value: { snapshotId } } };
+    const request = { capacityRange: range, volumeCapabilities: [mountCapability], volumeContentSource: contentSource };
+    const restored = await client.call(rpcs.createVolume, { name: "restored", ...request });
+    expect(restored.response?.volume).toMatchObject({ contentSource, capacityBytes: 2n * mebibyte });
+    const cloneSource = { type: { $case: "volume" as const, value: { volumeId } } };
+    const clone = { name: "clone", ...request, volumeContentSource: cloneSource };
+    expect((await client.call(rpcs.createVolume, clone)).response?.volume).toMatchObject({
+      contentSource: cloneSource,
+    });
+  });
+
+  test("of a group are taken and removed together", async () => {
+    const sourceVolumeIds = [(await createVolume("one")).volumeId, (await createVolume("two")).volumeId];
+    const { response } = await client.call(rpcs.createVolumeGroupSnapshot, { name: "group", sourceVolumeIds });
+    const group = response?.groupSnapshot;
+    const groupSnapshotId = group?.groupSnapshotId ?? "";
+    const snapshotIds = group?.snapshots.map((snapshot) => snapshot.snapshotId) ?? [];
+    expect(group?.snapshots.map((snapshot) => snapshot.sourceVolumeId).sort()).toEqual(sourceVolumeIds.sort());
+    expect(group?.snapshots.every((snapshot) => snapshot.groupSnapshotId === groupSnapshotId)).toBe(true);
+    expect(group?.readyToUse).toBe(true);
+    const asked = await client.call(rpcs.getVolumeGroupSnapshot, { groupSnapshotId, snapshotIds });
+    expect(asked.response?.groupSnapshot).toEqual(group);
+    const alone = await client.call(rpcs.deleteSnapshot, { snapshotId: snapshotIds[0] ?? "" });
+    expect(alone.code).toBe("INVALID_ARGUMENT");
+    const wrong = { groupSnapshotId, snapshotIds: snapshotIds.slice(1) };
+    expect((await client.call(rpcs.deleteVolumeGroupSnapshot, wrong)).code).toBe("INVALID_ARGUMENT");
+    expect((await client.call(rpcs.deleteVolumeGroupSnapshot, { groupSnapshotId, snapshotIds })).code).toBe("OK");
+    expect(await listIds({})).toEqual([]);
   });
 });
 

@@ -1,8 +1,12 @@
 import { createControllerService } from "./controller/controller-service.js";
+import { createGroupControllerService } from "./controller/group-controller-service.js";
+import { createSnapshotHandlers } from "./controller/snapshot-service.js";
 import type { BlockDevices } from "./engine/block-devices.js";
 import {
   type ControllerServer,
   ControllerService,
+  type GroupControllerServer,
+  GroupControllerService,
   type IdentityServer,
   IdentityService,
   type NodeServer,
@@ -18,11 +22,17 @@ import type { NodeDependencies } from "./node/node-dependencies.js";
 import { createNodeService } from "./node/node-service.js";
 import { VolumeDevices } from "./node/volume-devices.js";
 import { defaultEphemeralRules, type EphemeralRules } from "./pools/ephemeral-rules.js";
+import type { Snapshots } from "./pools/open-snapshots.js";
 import type { Pools } from "./pools/pools.js";
+import { SnapshotGroups } from "./pools/snapshot-groups.js";
+import { Snapshotter } from "./pools/snapshotter.js";
+import { type RunLocked, VolumeContents } from "./pools/volume-content.js";
 import { VolumeExpander } from "./pools/volume-expander.js";
 import { VolumeModifier } from "./pools/volume-modifier.js";
 import { VolumeProvisioner } from "./pools/volume-provisioner.js";
-import { createChain, defaultChainOptions } from "./rpc/chain.js";
+import { createChain, defaultChainOptions, lockWaitMsMax } from "./rpc/chain.js";
+import { KeyedLock } from "./rpc/keyed-lock.js";
+import type { FindName } from "./rpc/locking.js";
 import { SocketServer } from "./rpc/server.js";
 import { implementService } from "./rpc/service.js";
 import { NodeTopology } from "./rpc/topology.js";
@@ -39,6 +49,7 @@ export interface DriverParts {
   /** Everything is staged and published below it. */
   kubeletDir: string;
   pools: Pools;
+  snapshots: Snapshots;
   blockDevices: BlockDevices;
   mounter: Mounter;
   filesystems: Filesystems;
@@ -52,9 +63,13 @@ export interface DriverParts {
 
 /** Puts the three services of a node together on one socket. It serves from `start()` on. */
 export function createDriver({ driverName, version, nodeId }: DriverIdentity, parts: DriverParts): SocketServer {
-  const { pools, blockDevices, logger } = parts;
+  const { pools, blockDevices, snapshots, logger } = parts;
+  const { index } = snapshots.store;
+  const lock = new KeyedLock(lockWaitMsMax);
   const topology = new NodeTopology(driverName, nodeId);
-  const provisioner = new VolumeProvisioner(pools, blockDevices);
+  const runLocked: RunLocked = (keys, work) => lock.run(keys, work);
+  const contents = new VolumeContents({ ...snapshots, pools, blockDevices, runLocked });
+  const provisioner = new VolumeProvisioner(pools, blockDevices, contents);
   const expander = new VolumeExpander(pools, blockDevices);
   const modifier = new VolumeModifier(pools, blockDevices);
   const identity = createIdentityService({
@@ -63,13 +78,19 @@ export function createDriver({ driverName, version, nodeId }: DriverIdentity, pa
     checkHealth: parts.checkHealth,
     canExpandOnline: async () => (await blockDevices.capabilities()).onlineResize,
   });
-  const controller = createControllerService({ provisioner, expander, modifier, pools, topology });
+  const snapshotterParts = { ...snapshots, pools };
+  const controller = {
+    ...createControllerService({ provisioner, expander, modifier, pools, topology }),
+    ...createSnapshotHandlers({ snapshotter: new Snapshotter(snapshotterParts), index, topology }),
+  };
+  const groups = new SnapshotGroups(snapshotterParts);
+  const groupController = createGroupControllerService({ groups, topology });
   const dependencies = toNodeDependencies(parts);
   const ephemeral = createEphemeralVolumes(parts);
   const node = createNodeService(dependencies, { ...parts, nodeId, topology, ephemeral });
 
-  const findVolumeName = (volumeId: string) => pools.peekVolume(volumeId)?.name;
-  const options = { wrap: createChain({ ...defaultChainOptions, findVolumeName }), logger };
+  const findName: FindName = (kind, id) => (kind === "volume" ? pools.peekVolume(id)?.name : index.peekName(id));
+  const options = { wrap: createChain({ ...defaultChainOptions, lock, findName }), logger };
   const services = [
     {
       definition: IdentityService,
@@ -78,6 +99,10 @@ export function createDriver({ driverName, version, nodeId }: DriverIdentity, pa
     {
       definition: ControllerService,
       implementation: implementService<ControllerServer>(ControllerService, controller, options),
+    },
+    {
+      definition: GroupControllerService,
+      implementation: implementService<GroupControllerServer>(GroupControllerService, groupController, options),
     },
     { definition: NodeService, implementation: implementService<NodeServer>(NodeService, node, options) },
   ];

@@ -1,6 +1,7 @@
 import { readCommandEnvironment, readEnvironment } from "../config.js";
 import { EngineClient } from "../daemon/engine-client.js";
 import { createUblkBlockDevices } from "../engine/create-ublk-block-devices.js";
+import { KernelImageFiles } from "../engine/image-files.js";
 import { reportKernel } from "../engine/report-kernel.js";
 import { createLogger } from "../log.js";
 import { createLuksMapping } from "../node/encryption/create-luks-mapping.js";
@@ -31,6 +32,7 @@ export async function main(args: readonly string[]): Promise<number> {
           version,
           logger,
           runCommand,
+          imageFiles: new KernelImageFiles(),
           mounter: new LinuxMounter(runCommand),
           filesystems: new LinuxFilesystems(runCommand),
           createMapping: (pools) => createLuksMapping(pools, runCommand, logger),

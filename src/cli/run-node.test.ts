@@ -25,7 +25,7 @@ beforeEach(async () => {
     allowBrokenKernel: false,
     pools: [{ kind: "file", name: "disk", directory: workspace.path("disk") }],
   };
-  const { mounter, filesystems, runCommand, logger, blockDevices } = workspace;
+  const { mounter, filesystems, runCommand, imageFiles, logger, blockDevices } = workspace;
   parts = {
     version: "1.2.3",
     checkKernel: async () => undefined,
@@ -34,6 +34,7 @@ beforeEach(async () => {
     filesystems,
     memoryFilesystems: directoriesAsMemory,
     runCommand,
+    imageFiles,
     logger,
   };
   errorText = "";

@@ -13,10 +13,12 @@ import type { Mounter } from "../node/mounter.js";
 import { readVolumeCountMax } from "../node/volume-limit.js";
 import type { MemoryFilesystems } from "../pools/memory-filesystem.js";
 import { openPools } from "../pools/open-pools.js";
+import { openSnapshots } from "../pools/open-snapshots.js";
 import type { Pools } from "../pools/pools.js";
 import { VolumeExpander } from "../pools/volume-expander.js";
 import type { RunCommand } from "../system/command.js";
 import { acquireFileLock } from "../system/file-lock.js";
+import type { ImageFiles } from "../system/image-files.js";
 
 /** What the node needs of the machine. */
 export interface NodeParts {
@@ -30,6 +32,7 @@ export interface NodeParts {
   /** Encrypts volumes that are to be. Default: no volume can be. */
   createMapping?: (pools: Pools) => DeviceMapping;
   runCommand: RunCommand;
+  imageFiles: ImageFiles;
   logger: Logger;
 }
 
@@ -81,14 +84,17 @@ async function start(config: NodeConfig, parts: NodeParts, { undo, onLockLost }:
   const blockDevices = parts.createBlockDevices(config);
   undo.push(() => blockDevices.close());
   for (const { reason, ...entry } of (await blockDevices.adopt()).entries) logger.info(entry, `adoption: ${reason}`);
-  await pools.collectOrphans(new Set(await blockDevices.listVolumeIds()));
+  await pools.collectOrphans(new Set(await blockDevices.listVolumeIds()), (id) => blockDevices.endCopy(id));
   await pools.undoGrowths();
   await new VolumeExpander(pools, blockDevices).growDevices(logger);
+  const snapshots = await openSnapshots({ ...parts, pools, blockDevices });
+  undo.push(() => snapshots.store.close());
   const { socketPath, kubeletDir } = config;
   const volumeCountMax = await readVolumeCountMax(release());
   const checkHealth = () => pools.checkHealth();
   const mapping = parts.createMapping?.(pools) ?? noMapping;
-  const driverParts = { ...parts, socketPath, kubeletDir, volumeCountMax, pools, blockDevices, mapping, checkHealth };
+  const checked = { ...parts, pools, blockDevices, snapshots, mapping, checkHealth };
+  const driverParts = { ...checked, socketPath, kubeletDir, volumeCountMax };
   undo.push(await startCollecting(createEphemeralVolumes(driverParts)));
   const driver = createDriver({ ...config, ...parts }, driverParts);
   await driver.start();

@@ -5,7 +5,6 @@ import {
   type GetCapacityRequest,
   type Volume as ProtoVolume,
   ControllerServiceCapability_RPC_Type as RpcType,
-  type TopologyRequirement,
   type ValidateVolumeCapabilitiesRequest,
   type ValidateVolumeCapabilitiesResponse,
 } from "../gen/csi/csi.js";
@@ -17,7 +16,7 @@ import type { VolumeExpander } from "../pools/volume-expander.js";
 import type { VolumeModifier } from "../pools/volume-modifier.js";
 import type { VolumeProvisioner } from "../pools/volume-provisioner.js";
 import { fromProtoRange } from "../rpc/capacity-range.js";
-import { toProtoContentSource } from "../rpc/content-source.js";
+import { fromProtoContentSource, toProtoContentSource } from "../rpc/content-source.js";
 import type { Handlers } from "../rpc/handler.js";
 import { requireField, requireVolumeId } from "../rpc/required.js";
 import type { NodeTopology } from "../rpc/topology.js";
@@ -32,6 +31,10 @@ const rpcTypes = [
   RpcType.EXPAND_VOLUME,
   RpcType.MODIFY_VOLUME,
   RpcType.GET_VOLUME,
+  RpcType.CREATE_DELETE_SNAPSHOT,
+  RpcType.LIST_SNAPSHOTS,
+  RpcType.CLONE_VOLUME,
+  RpcType.GET_SNAPSHOT,
   RpcType.SINGLE_NODE_MULTI_WRITER,
 ];
 
@@ -75,11 +78,11 @@ async function createVolume(
 ): Promise<Volume> {
   const name = requireField("name", request.name);
   const capabilities = fromProtoCapabilities(request.volumeCapabilities);
-  assertNoSource(request);
-  assertReachable(request.accessibilityRequirements, topology);
+  const contentSource = fromProtoContentSource(request.volumeContentSource);
+  topology.assertReachable(request.accessibilityRequirements);
   const range = fromProtoRange(request.capacityRange);
   const { parameters, mutableParameters } = request;
-  return await provisioner.create({ name, range, capabilities, parameters, mutableParameters });
+  return await provisioner.create({ name, range, capabilities, parameters, mutableParameters, contentSource });
 }
 
 function validateCapabilities(
@@ -123,18 +126,4 @@ function toProtoVolume(volume: Volume, topology: NodeTopology): ProtoVolume {
     contentSource: toProtoContentSource(contentSource),
     accessibleTopology: [topology.toProto()],
   };
-}
-
-function assertNoSource({ volumeContentSource }: CreateVolumeRequest): void {
-  if (volumeContentSource !== undefined) {
-    throw new DriverError("invalid", "volume_content_source is not supported: volumes start empty");
-  }
-}
-
-// `no_space` rather than `invalid`: the scheduler then looks for another node.
-function assertReachable(requirements: TopologyRequirement | undefined, topology: NodeTopology): void {
-  const requisite = requirements?.requisite ?? [];
-  if (requisite.length === 0 || requisite.some((candidate) => topology.matches(candidate))) return;
-  const here = JSON.stringify(topology.toProto().segments);
-  throw new DriverError("no_space", `no requisite topology is this node's, which has ${here}`);
 }

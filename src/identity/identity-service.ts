@@ -17,7 +17,12 @@ export interface IdentityOptions {
 
 /** Who the driver is, which services it has, and whether it works. */
 export function createIdentityService(options: IdentityOptions): Handlers<IdentityServer> {
-  const services = [ServiceType.CONTROLLER_SERVICE, ServiceType.VOLUME_ACCESSIBILITY_CONSTRAINTS];
+  const services = [
+    ServiceType.CONTROLLER_SERVICE,
+    ServiceType.VOLUME_ACCESSIBILITY_CONSTRAINTS,
+    ServiceType.GROUP_CONTROLLER_SERVICE,
+    ServiceType.SNAPSHOT_ACCESSIBILITY_CONSTRAINTS,
+  ];
   return {
     getPluginInfo: async () => ({ name: options.driverName, vendorVersion: options.version, manifest: {} }),
     getPluginCapabilities: async () => {

@@ -4,7 +4,10 @@ import type { Volume, VolumeCapability } from "./volume.js";
  * Why a volume may not be used in one of these ways, or undefined when it may in all. A volume is for what it was made
  * for: raw data has no signature, so a volume made for block access must never be taken for a blank one and formatted.
  */
-export function explainMismatch(volume: Volume, capabilities: readonly VolumeCapability[]): string | undefined {
+export function explainMismatch(
+  volume: Pick<Volume, "id" | "capabilities">,
+  capabilities: readonly VolumeCapability[],
+): string | undefined {
   for (const capability of capabilities) {
     const made = volume.capabilities.filter((known) => known.accessType === capability.accessType);
     const madeFor = [...new Set(volume.capabilities.map(describe))].join(", ");

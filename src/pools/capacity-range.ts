@@ -11,6 +11,8 @@ export interface CapacityRange {
 export interface SizeRules {
   logicalBlockSizeBytes: number;
   capabilities: readonly VolumeCapability[];
+  /** The size of what the volume begins with, which it may not be smaller than. */
+  contentBytes?: bigint | undefined;
 }
 
 const defaultSizeBytes = 1024n ** 3n;
@@ -18,10 +20,13 @@ const smallestSizeBytes = 1024n ** 2n;
 /** Offsets in files and in CSI are signed 64-bit; the last whole 4 KiB below that. */
 const largestSizeBytes = 2n ** 63n - 4096n;
 
-/** The size of the volume to make: the smallest multiple of the block in the range, or 1 GiB when the caller is open. */
+/**
+ * The size of the volume to make: the smallest multiple of the block in the range. When the caller is open it is that of
+ * the content, or 1 GiB.
+ */
 export function chooseSizeBytes(range: CapacityRange | undefined, rules: SizeRules): bigint {
   const blockBytes = BigInt(rules.logicalBlockSizeBytes);
-  const { requiredBytes, limitBytes } = checkRange(range);
+  const { requiredBytes, limitBytes } = holdContent(checkRange(range), rules.contentBytes);
   const floorBytes = smallestFor(rules.capabilities);
   const wantedBytes = requiredBytes ?? minBytes(maxBytes(defaultSizeBytes, floorBytes), limitBytes ?? largestSizeBytes);
   const sizeBytes =
@@ -59,6 +64,19 @@ export function chooseGrownSizeBytes(range: CapacityRange | undefined, volume: V
 export function isInRange(sizeBytes: bigint, range: CapacityRange | undefined): boolean {
   const { requiredBytes, limitBytes } = checkRange(range);
   return sizeBytes >= (requiredBytes ?? 0n) && sizeBytes <= (limitBytes ?? sizeBytes);
+}
+
+// CSI: the size of a volume must not be less than that of the snapshot it is made from.
+function holdContent({ requiredBytes, limitBytes }: CapacityRange, contentBytes: bigint | undefined): CapacityRange {
+  if (contentBytes === undefined) return { requiredBytes, limitBytes };
+  for (const [name, bytes] of [
+    ["required_bytes", requiredBytes],
+    ["limit_bytes", limitBytes],
+  ] as const) {
+    if (bytes === undefined || bytes >= contentBytes) continue;
+    throw outOfRange(`${name} ${bytes} is less than the source, which has ${contentBytes}: ask for at least as much`);
+  }
+  return { requiredBytes: requiredBytes ?? contentBytes, limitBytes };
 }
 
 function checkRange(range: CapacityRange | undefined): CapacityRange {

@@ -7,17 +7,23 @@ export interface ImageRequest {
   path: string;
   sizeBytes: bigint;
   provisioning: Provisioning;
+  /** Makes the file with what it begins with, and not larger than it will be. Default: an empty one. */
+  fill?: FillImage | undefined;
 }
+
+/** Makes the image at this path, which does not exist yet. */
+export type FillImage = (path: string) => Promise<void>;
 
 const allocationTimeoutMs = 10 * 60_000;
 
 /** Makes an image of its final size, durable, readable by root only. Leaves no file behind when it fails. */
 export async function createImage(request: ImageRequest, runCommand: RunCommand): Promise<void> {
   try {
-    await createSparse(request);
+    await (request.fill ?? createEmptyImage)(request.path);
     const { path, sizeBytes } = request;
+    await setImageSize(path, sizeBytes);
     if (request.provisioning === "thick") await allocate({ path, fromBytes: 0n, toBytes: sizeBytes }, runCommand);
-    await sync(path);
+    await syncImage(path);
   } catch (error) {
     await rm(request.path, { force: true });
     throw error;
@@ -38,13 +44,13 @@ export async function growImage(growth: ImageGrowth, runCommand: RunCommand): Pr
   const { path, fromBytes, toBytes, provisioning } = growth;
   await setImageSize(path, toBytes);
   if (provisioning === "thick") await allocate({ path, fromBytes, toBytes }, runCommand);
-  await sync(path);
+  await syncImage(path);
 }
 
 /** Takes back a growth that came to nothing. Nobody may have been given a byte beyond this size. */
 export async function cutImage(path: string, sizeBytes: bigint): Promise<void> {
   await setImageSize(path, sizeBytes);
-  await sync(path);
+  await syncImage(path);
 }
 
 /** Bytes that an image occupies; 0 for one that does not exist (yet). */
@@ -63,9 +69,25 @@ export function isOutOfSpace(error: unknown): boolean {
   return error instanceof CommandError && /No space left on device|Disk quota exceeded/.test(error.stderr);
 }
 
-async function createSparse({ path, sizeBytes }: ImageRequest): Promise<void> {
+/** Makes a file without a byte; an existing one is an error. */
+export async function createEmptyImage(path: string): Promise<void> {
   await (await open(path, "wx", 0o600)).close();
+}
+
+/** Makes a sparse file of this size; an existing one is an error. */
+export async function createSparseImage(path: string, sizeBytes: bigint): Promise<void> {
+  await createEmptyImage(path);
   await setImageSize(path, sizeBytes);
+}
+
+/** Makes what an image holds survive a power cut. */
+export async function syncImage(path: string): Promise<void> {
+  const file = await open(path, "r+");
+  try {
+    await file.sync();
+  } finally {
+    await file.close();
+  }
 }
 
 async function setImageSize(path: string, sizeBytes: bigint): Promise<void> {
@@ -93,14 +115,5 @@ async function allocate(
     if (!toMessage(error).includes("not supported")) throw error;
     const message = `the file system of ${path} cannot preallocate: use provisioning "thin", or a pool on xfs or ext4`;
     throw new DriverError("refused", message, { cause: error });
-  }
-}
-
-async function sync(path: string): Promise<void> {
-  const file = await open(path, "r+");
-  try {
-    await file.sync();
-  } finally {
-    await file.close();
   }
 }

@@ -55,6 +55,11 @@ export class Ledger {
     this.reservations.delete(volumeId);
   }
 
+  /** What is booked for this id; 0 for one that is not in the book. */
+  bookedBytes(id: string): bigint {
+    return this.reservations.get(id) ?? 0n;
+  }
+
   /** Every booked volume with its bytes. */
   entries(): Array<[volumeId: string, sizeBytes: bigint]> {
     return [...this.reservations];

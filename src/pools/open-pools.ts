@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { DriverError, toMessage } from "../errors.js";
 import type { Logger } from "../log.js";
 import type { RunCommand } from "../system/command.js";
+import type { ImageFiles } from "../system/image-files.js";
 import type { MemoryFilesystems } from "./memory-filesystem.js";
 import { Pool } from "./pool.js";
 import { openPoolDirectory } from "./pool-directory.js";
@@ -26,6 +27,7 @@ export interface PoolDependencies {
   stateDir: string;
   memoryFilesystems: MemoryFilesystems;
   runCommand: RunCommand;
+  imageFiles: ImageFiles;
   /** Keeps other processes away from a file pool, whatever state directory they have. */
   lockPool: (path: string) => Promise<void>;
   logger: Logger;
@@ -55,10 +57,10 @@ async function openNamed(request: PoolRequest, dependencies: PoolDependencies): 
 
 async function openPool(request: PoolRequest, dependencies: PoolDependencies): Promise<Pool> {
   if (request.kind === "file") return await openFilePool(request, dependencies);
-  const { stateDir, memoryFilesystems, runCommand } = dependencies;
+  const { stateDir, memoryFilesystems, runCommand, imageFiles } = dependencies;
   const directory = join(stateDir, "memory", request.name);
   await memoryFilesystems.ensure(directory, request.budgetBytes);
-  return new Pool(request, await openPoolDirectory({ poolName: request.name, directory }), runCommand);
+  return new Pool(request, await openPoolDirectory({ poolName: request.name, directory }), runCommand, imageFiles);
 }
 
 async function openFilePool(request: FilePoolRequest, dependencies: PoolDependencies): Promise<Pool> {
@@ -68,5 +70,5 @@ async function openFilePool(request: FilePoolRequest, dependencies: PoolDependen
   const opened = await openPoolDirectory({ poolName: name, directory, expectedUuid });
   await dependencies.lockPool(opened.path);
   if (expectedUuid === undefined) await registry.remember(name, opened.uuid);
-  return new Pool(request, opened, dependencies.runCommand);
+  return new Pool(request, opened, dependencies.runCommand, dependencies.imageFiles);
 }

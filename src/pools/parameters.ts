@@ -96,6 +96,13 @@ function parseEncryption(given: Record<string, string>): EncryptionParameters {
   );
 }
 
+/** Refuses parameters of a snapshot class: it has none to choose from. */
+export function assertKnownSnapshotParameters(parameters: Readonly<Record<string, string>>): void {
+  const unknown = Object.keys(parameters).find((name) => !name.startsWith(informationPrefix));
+  if (unknown === undefined) return;
+  throw new DriverError("invalid", `parameter "${unknown}" is unknown: a snapshot class has no parameters`);
+}
+
 /** The file system type that a StorageClass names, for capabilities that leave it open. */
 export function parseFsTypeParameter(parameters: Readonly<Record<string, string>>): FsType | undefined {
   const name = `${informationPrefix}fstype`;

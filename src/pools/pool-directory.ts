@@ -26,6 +26,8 @@ export interface PoolDirectory {
   /** Without symbolic links, so that one pool inside another is seen. */
   path: string;
   volumesPath: string;
+  snapshotsPath: string;
+  groupsPath: string;
 }
 
 export interface PoolDirectoryRequest {
@@ -43,11 +45,19 @@ export async function openPoolDirectory(request: PoolDirectoryRequest): Promise<
   const existing = await findPoolUuid(path);
   if (expectedUuid !== undefined && existing !== expectedUuid) throw otherPool(poolName, path, existing);
   const uuid = existing ?? (await initialise(poolName, path));
-  const volumesPath = join(path, "volumes");
-  await makeDirectoryDurably(volumesPath).catch((error: unknown) => {
+  const [volumesPath, snapshotsPath, groupsPath] = [
+    join(path, "volumes"),
+    join(path, "snapshots"),
+    join(path, "groups"),
+  ];
+  for (const folder of [volumesPath, snapshotsPath, groupsPath]) await ensureDirectory(folder);
+  return { uuid, path, volumesPath, snapshotsPath, groupsPath };
+}
+
+async function ensureDirectory(path: string): Promise<void> {
+  await makeDirectoryDurably(path).catch((error: unknown) => {
     if (!hasErrno(error, "EEXIST")) throw error;
   });
-  return { uuid, path, volumesPath };
 }
 
 async function resolveDirectory(poolName: string, directory: string): Promise<string> {

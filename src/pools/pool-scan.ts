@@ -36,7 +36,7 @@ export async function scanPool(pool: Pool): Promise<PoolContent> {
 async function scanVolume(pool: Pool, id: string, content: PoolContent): Promise<void> {
   try {
     const volume = await readVolume(pool, id);
-    pool.ledger.record(id, imageSizeBytesOf(volume));
+    pool.bookVolume(volume);
     content.volumes.push(volume);
   } catch (error) {
     pool.ledger.record(id, await readImageSize(pool, id));

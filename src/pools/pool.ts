@@ -3,12 +3,16 @@ import { join } from "node:path";
 import { DriverError, hasErrno } from "../errors.js";
 import type { RunCommand } from "../system/command.js";
 import { makeDirectoryDurably, syncDirectory, temporaryPathOf } from "../system/files.js";
+import type { ImageFiles } from "../system/image-files.js";
 import { KeyedMutex } from "../system/keyed-mutex.js";
-import { createImage, cutImage, growImage, isOutOfSpace, readAllocatedBytes } from "./image.js";
+import { maxBytes } from "./bytes.js";
+import { createImage, cutImage, type FillImage, growImage, isOutOfSpace, readAllocatedBytes } from "./image.js";
 import { imageSizeBytesOf } from "./image-size.js";
 import { Ledger, type SpaceUsage } from "./ledger.js";
 import type { PoolDirectory } from "./pool-directory.js";
 import { writeRecord } from "./record-file.js";
+import { readSharedBytes } from "./shared-bytes.js";
+import { SnapshotFolder } from "./snapshot-folder.js";
 import type { Volume } from "./volume.js";
 import { VolumeMark, type VolumeMarkName, volumeMarkNames } from "./volume-mark.js";
 import { volumeRecordFormat } from "./volume-record.js";
@@ -26,13 +30,19 @@ export interface PoolSpec {
 export class Pool {
   readonly ledger: Ledger;
   private readonly mutex = new KeyedMutex();
+  readonly snapshots: SnapshotFolder;
+  private readonly snapshotIds = new Set<string>();
+  /** Of volumes that may share blocks with what they were made from. */
+  private readonly cloneIds = new Set<string>();
 
   constructor(
     readonly spec: PoolSpec,
     readonly directory: PoolDirectory,
     private readonly runCommand: RunCommand,
+    private readonly imageFiles: ImageFiles,
   ) {
     this.ledger = new Ledger(spec.name);
+    this.snapshots = new SnapshotFolder(directory.snapshotsPath);
   }
 
   get name(): string {
@@ -48,15 +58,41 @@ export class Pool {
     return this.ledger.availableBytes(await this.readUsage());
   }
 
-  /** Makes image, then record. After a failure nothing of the volume is left. */
-  async createVolume(volume: Volume): Promise<void> {
+  /** Makes image, then record; `fill` makes an image that begins with something. A failure leaves nothing of the volume. */
+  async createVolume(volume: Volume, fill?: FillImage): Promise<void> {
     await this.book((usage) => this.ledger.reserve(volume.id, imageSizeBytesOf(volume), usage));
     try {
-      await this.createFiles(volume);
+      await this.createFiles(volume, fill);
+      this.bookVolume(volume);
     } catch (cause) {
       this.ledger.release(volume.id);
       throw this.explainFull(cause, volume.sizeBytes);
     }
+  }
+
+  /** Books a volume that exists, whether it fits or not. */
+  bookVolume(volume: Volume): void {
+    this.ledger.record(volume.id, imageSizeBytesOf(volume));
+    if (volume.contentSource !== undefined) this.cloneIds.add(volume.id);
+  }
+
+  /** Books what a snapshot holds of the pool, whether it fits or not. */
+  bookSnapshot(snapshotId: string, sizeBytes: bigint): void {
+    this.snapshotIds.add(snapshotId);
+    this.ledger.record(snapshotId, sizeBytes);
+  }
+
+  /** Books what a new snapshot may hold, or fails before anything was made. */
+  async reserveSnapshot(snapshotId: string, sizeBytes: bigint): Promise<void> {
+    await this.book((usage) => this.ledger.reserve(snapshotId, sizeBytes, usage));
+    this.snapshotIds.add(snapshotId);
+  }
+
+  /** Removes a snapshot's record, then its image, and gives back its bytes. */
+  async deleteSnapshot(snapshotId: string): Promise<void> {
+    await this.snapshots.remove(snapshotId);
+    this.ledger.release(snapshotId);
+    this.snapshotIds.delete(snapshotId);
   }
 
   /**
@@ -100,6 +136,7 @@ export class Pool {
   async deleteVolume(volumeId: string): Promise<void> {
     await this.removeFiles(volumeId);
     this.ledger.release(volumeId);
+    this.cloneIds.delete(volumeId);
   }
 
   mark(volumeId: string, name: VolumeMarkName): VolumeMark {
@@ -131,13 +168,13 @@ export class Pool {
   }
 
   // The directory comes first and outside of the clean-up: one that exists already belongs to another volume.
-  private async createFiles(volume: Volume): Promise<void> {
+  private async createFiles(volume: Volume, fill?: FillImage): Promise<void> {
     const { id, parameters } = volume;
     await makeDirectoryDurably(this.volumePath(id));
     try {
       const { provisioning } = parameters;
       const sizeBytes = imageSizeBytesOf(volume);
-      await createImage({ path: this.imagePath(id), sizeBytes, provisioning }, this.runCommand);
+      await createImage({ path: this.imagePath(id), sizeBytes, provisioning, fill }, this.runCommand);
       await this.writeVolume(volume);
     } catch (error) {
       await this.removeFiles(id);
@@ -172,11 +209,22 @@ export class Pool {
     return { limitBytes: this.spec.budgetBytes ?? blocks * bsize, freeBytes, outstandingBytes };
   }
 
+  // Of images that share a block all but the first were made from another one: leaving those out counts none too few.
+  private async readSharedBytes(id: string, path: string): Promise<bigint> {
+    if (this.spec.kind === "memory" || !(this.snapshotIds.has(id) || this.cloneIds.has(id))) return 0n;
+    try {
+      return await readSharedBytes(this.imageFiles, path);
+    } catch (error) {
+      if (hasErrno(error, "ENOENT")) return 0n;
+      throw error;
+    }
+  }
+
   private async readOutstandingBytes(): Promise<bigint> {
     let sum = 0n;
-    for (const [volumeId, sizeBytes] of this.ledger.entries()) {
-      const missingBytes = sizeBytes - (await readAllocatedBytes(this.imagePath(volumeId)));
-      if (missingBytes > 0n) sum += missingBytes;
+    for (const [id, sizeBytes] of this.ledger.entries()) {
+      const path = this.snapshotIds.has(id) ? this.snapshots.imagePath(id) : this.imagePath(id);
+      sum += maxBytes(sizeBytes - (await readAllocatedBytes(path)), 0n) + (await this.readSharedBytes(id, path));
     }
     return sum;
   }

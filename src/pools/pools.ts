@@ -1,5 +1,6 @@
 import { DriverError } from "../errors.js";
 import type { Logger } from "../log.js";
+import type { FillImage } from "./image.js";
 import type { Pool } from "./pool.js";
 import { findPoolUuid } from "./pool-directory.js";
 import { scanPool } from "./pool-scan.js";
@@ -28,6 +29,11 @@ export class Pools {
 
   get names(): string[] {
     return this.pools.map((pool) => pool.name);
+  }
+
+  /** In the order given at start. */
+  get all(): readonly Pool[] {
+    return this.pools;
   }
 
   /** The named pool, or the node's first one. */
@@ -75,8 +81,9 @@ export class Pools {
     return pool;
   }
 
-  async createVolume(volume: Volume): Promise<void> {
-    await this.poolOf(volume).createVolume(volume);
+  /** `fill` makes an image that begins with something. */
+  async createVolume(volume: Volume, fill?: FillImage): Promise<void> {
+    await this.poolOf(volume).createVolume(volume, fill);
     this.index(volume);
   }
 
@@ -116,14 +123,24 @@ export class Pools {
     if (this.idsByName.get(volume.name) === volume.id) this.idsByName.delete(volume.name);
   }
 
-  /** Removes the images without a record, except those that a device serves or might serve. */
-  async collectOrphans(volumeIdsWithDevice: ReadonlySet<string>): Promise<void> {
+  /**
+   * Removes the images without a record, except those that a device serves or might serve. `release` ends what else may
+   * write to one: a copy into it that was never finished.
+   */
+  async collectOrphans(
+    volumeIdsWithDevice: ReadonlySet<string>,
+    release: (id: string) => Promise<void> = async () => undefined,
+  ): Promise<void> {
     for (const { pool, id } of this.orphans.splice(0)) {
       if (volumeIdsWithDevice.has(id)) {
         this.logger.warn({ volumeId: id, pool: pool.name }, "image without a record is in use by a device, kept");
         continue;
       }
-      await pool.deleteVolume(id).then(
+      const removeOrphan = async () => {
+        await release(id);
+        await pool.deleteVolume(id);
+      };
+      await removeOrphan().then(
         () => this.logger.warn({ volumeId: id, pool: pool.name }, "image without a record removed"),
         (error: unknown) => this.logger.error({ volumeId: id, err: error }, "image without a record not removed"),
       );

@@ -18,6 +18,7 @@ import {
   type VolumeCapability,
   type VolumeParameters,
 } from "./volume.js";
+import { assertFits, type VolumeContents } from "./volume-content.js";
 import { createVolumeId } from "./volume-id.js";
 
 export interface CreateRequest {
@@ -39,20 +40,27 @@ export class VolumeProvisioner {
   constructor(
     private readonly pools: Pools,
     private readonly blockDevices: BlockDevices,
+    private readonly contents: VolumeContents,
   ) {}
 
   /** Returns the volume of this name, made now or by an earlier, equal request. */
   async create(request: CreateRequest): Promise<Volume> {
     const parameters = parseVolumeParameters(request.parameters);
     const pool = this.choosePool(parameters);
-    const capabilities = withFsType(request.capabilities, parseFsTypeParameter(request.parameters));
-    assertFormatFits(parameters.format, { ...parameters, capabilities });
+    const { contentSource } = request;
     const limits = parseChosenLimits(request.mutableParameters);
-    const sizeBytes = chooseSizeBytes(request.range, { ...parameters, capabilities });
     const existing = this.pools.findVolumeByName(request.name);
+    // Looked for only when there is something to make: a source may be gone when the request is repeated.
+    const content = existing ?? (contentSource === undefined ? undefined : this.contents.find(contentSource));
+    const fsType = parseFsTypeParameter(request.parameters);
+    const inherited = contentSource === undefined ? undefined : findFsType(content?.capabilities ?? []);
+    const capabilities = withFsType(request.capabilities, fsType ?? inherited);
+    assertFormatFits(parameters.format, { ...parameters, capabilities });
     if (existing !== undefined) {
       return assertSameRequest(existing, { ...request, capabilities, limits }, { ...parameters, pool: pool.name });
     }
+    if (content !== undefined) assertFits(content, { capabilities, parameters });
+    const sizeBytes = chooseSizeBytes(request.range, { ...parameters, capabilities, contentBytes: content?.sizeBytes });
     const volume: Volume = {
       id: createVolumeId(),
       name: request.name,
@@ -61,9 +69,11 @@ export class VolumeProvisioner {
       parameters: { ...parameters, pool: pool.name },
       capabilities,
       limits,
+      contentSource,
       createdAt: new Date().toISOString(),
     };
-    await this.pools.createVolume(volume);
+    const fill = contentSource && ((path: string) => this.contents.fill(volume, contentSource, path));
+    await this.pools.createVolume(volume, fill);
     return volume;
   }
 
@@ -72,6 +82,7 @@ export class VolumeProvisioner {
     const volume = this.pools.findVolume(volumeId);
     if (volume === undefined) return;
     if (volume.ephemeral !== undefined) throw inlineVolume(volume);
+    this.contents.assertVolumeUnused(volumeId);
     await detachDevice(volumeId, { blockDevices: this.blockDevices, waitMsMax: detachWaitMsMax });
     await this.pools.deleteVolume(volume);
   }
@@ -117,6 +128,11 @@ function parseChosenLimits(mutableParameters: Record<string, string> = {}): Volu
   return Object.keys(mutableParameters).length === 0 ? undefined : parseMutableParameters(mutableParameters);
 }
 
+function findFsType(capabilities: readonly VolumeCapability[]): FsType | undefined {
+  const mounts = capabilities.flatMap((each) => (each.accessType === "mount" ? [each.fsType] : []));
+  return mounts.find((fsType) => fsType !== undefined);
+}
+
 interface CheckedRequest extends CreateRequest {
   limits: VolumeLimits | undefined;
 }
@@ -127,6 +143,7 @@ function assertSameRequest(existing: Volume, request: CheckedRequest, parameters
   if (parameterKey(existing.parameters) !== parameterKey(parameters)) differences.push("parameters");
   if (!isDeepStrictEqual(existing.limits, request.limits)) differences.push("mutable parameters");
   if (capabilityKey(existing.capabilities) !== capabilityKey(request.capabilities)) differences.push("capabilities");
+  if (sourceKey(existing.contentSource) !== sourceKey(request.contentSource)) differences.push("source of its content");
   if (differences.length === 0) return existing;
   const message = `volume "${request.name}" exists with other ${differences.join(", ")}`;
   throw new DriverError("conflict", `${message}: use another name, or the values it was made with`);
@@ -140,6 +157,11 @@ function parameterKey(parameters: VolumeParameters): string {
   const encrypted = [encryption, encryptionDiscard, encryptionMemoryBytes];
   const geometry = [pool, provisioning, logicalBlockSizeBytes, queueCount, queueDepth];
   return JSON.stringify([geometry, format, trim, encrypted, Object.entries(limits).sort()]);
+}
+
+function sourceKey(source: ContentSource | undefined): string {
+  if (source === undefined) return "";
+  return source.kind === "volume" ? `volume ${source.volumeId}` : `snapshot ${source.snapshotId}`;
 }
 
 /** The same for the same set of capabilities in any order. Mount flags are no property of the volume. */

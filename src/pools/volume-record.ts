@@ -6,12 +6,12 @@ import { accessModes, encryptionTypes, fsTypes, type Volume } from "./volume.js"
 import { isVolumeId } from "./volume-id.js";
 
 /** Sizes are strings on disk: JSON numbers lose precision beyond 2^53 in other readers. */
-const sizeBytes = z.codec(z.string().regex(/^[1-9][0-9]{0,18}$/), z.bigint(), {
+export const sizeField = z.codec(z.string().regex(/^[1-9][0-9]{0,18}$/), z.bigint(), {
   decode: (text) => BigInt(text),
   encode: (value) => value.toString(),
 });
 
-const capability = z.discriminatedUnion("accessType", [
+export const capabilityField = z.discriminatedUnion("accessType", [
   z.object({ accessType: z.literal("block"), accessMode: z.enum(accessModes) }),
   z.object({
     accessType: z.literal("mount"),
@@ -21,14 +21,14 @@ const capability = z.discriminatedUnion("accessType", [
   }),
 ]);
 
-const volumeId = z.string().refine(isVolumeId, "not a volume id");
+export const volumeIdField = z.string().refine(isVolumeId, "not a volume id");
 
 const contentSource = z.discriminatedUnion("kind", [
-  z.object({ kind: z.literal("snapshot"), snapshotId: volumeId }),
-  z.object({ kind: z.literal("volume"), volumeId }),
+  z.object({ kind: z.literal("snapshot"), snapshotId: volumeIdField }),
+  z.object({ kind: z.literal("volume"), volumeId: volumeIdField }),
 ]);
 
-const parameters = z.object({
+export const parametersField = z.object({
   pool: z.string().optional(),
   provisioning: z.enum(["thick", "thin"]),
   logicalBlockSizeBytes: z.union([z.literal(512), z.literal(4096)]),
@@ -56,13 +56,13 @@ export const volumeRecordFormat: RecordFormat<Volume> = {
   name: "volume record",
   version: 1,
   schema: z.object({
-    id: volumeId,
+    id: volumeIdField,
     name: z.string().min(1),
-    sizeBytes,
-    growingToBytes: sizeBytes.optional(),
+    sizeBytes: sizeField,
+    growingToBytes: sizeField.optional(),
     pool: z.string().min(1),
-    parameters,
-    capabilities: z.array(capability),
+    parameters: parametersField,
+    capabilities: z.array(capabilityField),
     contentSource: contentSource.optional(),
     limits: limitsSchema.optional(),
     createdAt: z.iso.datetime(),

@@ -2,28 +2,28 @@ import type { Logger } from "../log.js";
 import { withDeadline } from "./deadline.js";
 import { withFieldLimits } from "./field-limits.js";
 import type { Wrapper } from "./handler.js";
-import { KeyedLock } from "./keyed-lock.js";
-import { withVolumeLock } from "./locking.js";
+import type { KeyedLock } from "./keyed-lock.js";
+import { type FindName, withVolumeLock } from "./locking.js";
 import { withLogging } from "./logging.js";
 
 export interface ChainOptions {
-  /** Longest wait for another operation on the same volume. */
-  lockWaitMsMax: number;
+  lock: KeyedLock;
   /** Longest time until a call is answered, whatever deadline the caller gave. */
   handlingMsMax: number;
-  findVolumeName: (volumeId: string) => string | undefined;
+  findName: FindName;
 }
 
-export const defaultChainOptions = { lockWaitMsMax: 10_000, handlingMsMax: 10 * 60_000 };
+export const defaultChainOptions = { handlingMsMax: 10 * 60_000 };
+/** Longest wait for another operation on the same thing. */
+export const lockWaitMsMax = 10_000;
 
 /** Everything that holds for every RPC, outermost first. */
 export function createChain(options: ChainOptions): Wrapper {
-  const lock = new KeyedLock(options.lockWaitMsMax);
   const wrappers = [
     withLogging(),
     withFieldLimits(),
     withDeadline(options.handlingMsMax),
-    withVolumeLock(lock, options.findVolumeName),
+    withVolumeLock(options.lock, options.findName),
   ];
   return (handler) => wrappers.reduceRight((next, wrap) => wrap(next), handler);
 }

@@ -2,34 +2,74 @@ import type { AnyHandler, Wrapper } from "./handler.js";
 import type { KeyedLock } from "./keyed-lock.js";
 import { RunningCalls } from "./running-calls.js";
 
+/** The name that something was made with, so that its removal and its creation exclude each other. */
+export type FindName = (kind: "volume" | "snapshot" | "group", id: string) => string | undefined;
+
 /**
- * One operation per volume at a time. A creation is known by its name, all else by id; a deletion takes both, so that
- * it never overlaps a repeated creation of the same volume. A call that equals one which waits or runs joins it: nothing
- * else can have happened to the volume since that one began.
+ * One operation at a time for each volume, snapshot and group. A creation is known by its name, all else by id; a removal
+ * takes both, so that it never overlaps a repeated creation of the same thing. A snapshot also holds its volumes: nobody
+ * may attach one between the look whether it has a device and the instant. A call that equals one which waits or runs joins
+ * it: nothing else can have happened to its subject since that one began.
  */
-export function withVolumeLock(lock: KeyedLock, findVolumeName: (volumeId: string) => string | undefined): Wrapper {
+export function withVolumeLock(lock: KeyedLock, findName: FindName): Wrapper {
   const calls = new RunningCalls();
   return (next: AnyHandler) => async (request, context) => {
     const { method, logger } = context;
-    const keys = lockKeys(request, method, findVolumeName);
+    const keys = lockKeys(request, method, findName);
     if (keys.length === 0) return await next(request, context);
     if (calls.has(method, request)) logger.info("joins an equal call that is not done yet");
     return await calls.run(method, request, () => lock.run(keys, () => next(request, context)));
   };
 }
 
-function lockKeys(request: object, method: string, findVolumeName: (volumeId: string) => string | undefined): string[] {
-  const keys: string[] = [];
-  if ("volumeId" in request && typeof request.volumeId === "string" && changesVolume(method)) {
-    keys.push(`volume ${request.volumeId}`);
-    const name = method === "Controller/DeleteVolume" ? findVolumeName(request.volumeId) : undefined;
-    if (name !== undefined) keys.push(`name ${name}`);
-  }
-  if (method === "Controller/CreateVolume" && "name" in request) keys.push(`name ${request.name}`);
-  return keys;
+/** The fields of requests that tell what they are about. */
+interface Subject {
+  name?: string;
+  volumeId?: string;
+  sourceVolumeId?: string;
+  sourceVolumeIds?: string[];
+  snapshotId?: string;
+  groupSnapshotId?: string;
 }
 
-/** Questions do not wait behind a long mkfs. */
-function changesVolume(method: string): boolean {
-  return method !== "Controller/ValidateVolumeCapabilities" && !/\/(Controller|Node)Get/.test(method);
+type ToKeys = (subject: Subject, findName: FindName) => Array<string | undefined>;
+
+const keysByMethod: Record<string, ToKeys> = {
+  "Controller/CreateVolume": ({ name }) => [toKey("name", name)],
+  "Controller/DeleteVolume": ({ volumeId = "" }, find) => [
+    toKey("volume", volumeId),
+    toKey("name", find("volume", volumeId)),
+  ],
+  "Controller/ValidateVolumeCapabilities": () => [],
+  "Controller/CreateSnapshot": ({ name, sourceVolumeId }) => [
+    toKey("snapshot name", name),
+    toKey("volume", sourceVolumeId),
+  ],
+  "Controller/DeleteSnapshot": ({ snapshotId = "" }, find) => [
+    toKey("snapshot", snapshotId),
+    toKey("snapshot name", find("snapshot", snapshotId)),
+  ],
+  "GroupController/CreateVolumeGroupSnapshot": ({ name, sourceVolumeIds = [] }) => [
+    toKey("group name", name),
+    ...sourceVolumeIds.map((volumeId) => toKey("volume", volumeId)),
+  ],
+  "GroupController/DeleteVolumeGroupSnapshot": ({ groupSnapshotId = "" }, find) => [
+    toKey("group", groupSnapshotId),
+    toKey("group name", find("group", groupSnapshotId)),
+  ],
+};
+
+function lockKeys(request: object, method: string, findName: FindName): string[] {
+  const keys = (keysByMethod[method] ?? keysOfOther(method))(request, findName);
+  return keys.filter((key) => key !== undefined);
+}
+
+// Questions do not wait behind a long mkfs.
+function keysOfOther(method: string): ToKeys {
+  if (/\/(Controller|Node)Get/.test(method)) return () => [];
+  return ({ volumeId }) => [toKey("volume", volumeId)];
+}
+
+function toKey(kind: string, value: string | undefined): string | undefined {
+  return value === undefined ? undefined : `${kind} ${value}`;
 }

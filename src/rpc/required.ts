@@ -6,11 +6,16 @@ export function requireField(name: string, value: string): string {
   return value;
 }
 
+/** The id of a snapshot or a group; see {@link requireVolumeId}. */
+export function requireId(name: string, value: string): string {
+  requireField(name, value);
+  if (!value.includes("/") && !value.includes("..")) return value;
+  throw new DriverError("invalid", `${name} "${value}" must not contain "/" or ".."`);
+}
+
 /** The id of a volume. Any id that is not ours is merely unknown, but one that tries to be a path is an attack or a bug. */
 export function requireVolumeId(value: string): string {
-  requireField("volume_id", value);
-  if (!value.includes("/") && !value.includes("..")) return value;
-  throw new DriverError("invalid", `volume_id "${value}" must not contain "/" or ".."`);
+  return requireId("volume_id", value);
 }
 
 /** An absolute path without detours, in the form that the kernel reports mounts in. */

@@ -89,7 +89,7 @@ describe("the volume lock", () => {
       running--;
       return {};
     };
-    const locked = withVolumeLock(new KeyedLock(1_000), (id) => names.get(id))(handler);
+    const locked = withVolumeLock(new KeyedLock(1_000), (_kind, id) => names.get(id))(handler);
     await Promise.all([left, right].map(([method, request]) => locked(request, createContext({ method }))));
     return highest > 1;
   }
@@ -165,7 +165,7 @@ describe("the deadline", () => {
 
   test("leaves the volume locked until the work is done: another call is ABORTED, then succeeds", async () => {
     const gate = createGate();
-    const wrap = createChain({ lockWaitMsMax: 20, handlingMsMax: 100, findVolumeName: () => undefined });
+    const wrap = createChain({ lock: new KeyedLock(20), handlingMsMax: 100, findName: () => undefined });
     const slow = wrap(async () => {
       await gate.opened;
       return {};
@@ -184,13 +184,13 @@ describe("the deadline", () => {
 describe("a call that equals one which is not done", () => {
   const request = { volumeId: "id-1", secrets: { a: "1", b: "2" }, sizeBytes: 5n };
 
-  function createSlow(options = { lockWaitMsMax: 20, handlingMsMax: 50 }) {
+  function createSlow(options = { lock: new KeyedLock(20), handlingMsMax: 50 }) {
     const gate = createGate();
     const handler = jest.fn(async () => {
       await gate.opened;
       return { done: true };
     });
-    return { gate, handler, call: createChain({ ...options, findVolumeName: () => undefined })(handler) };
+    return { gate, handler, call: createChain({ ...options, findName: () => undefined })(handler) };
   }
 
   test("joins it: the work is done once, and a caller who came back after its deadline has the answer", async () => {
@@ -209,7 +209,7 @@ describe("a call that equals one which is not done", () => {
     ["secret", { secrets: { a: "1", b: "3" } }, {}],
     ["size", { sizeBytes: 6n }, {}],
   ])("in all but the %s does not", async (_what, change, context) => {
-    const { gate, handler, call } = createSlow({ lockWaitMsMax: 20, handlingMsMax: 60_000 });
+    const { gate, handler, call } = createSlow({ lock: new KeyedLock(20), handlingMsMax: 60_000 });
     const first = call(request, createContext());
     const other = rejectionOf(call({ ...request, ...change }, createContext(context)));
     expect(toStatus(await other)).toMatchObject({ code: Code.ABORTED });
@@ -219,7 +219,7 @@ describe("a call that equals one which is not done", () => {
   });
 
   test("fails with it", async () => {
-    const wrap = createChain({ lockWaitMsMax: 20, handlingMsMax: 1_000, findVolumeName: () => undefined });
+    const wrap = createChain({ lock: new KeyedLock(20), handlingMsMax: 1_000, findName: () => undefined });
     const gate = createGate();
     const failing = wrap(async () => {
       await gate.opened;

@@ -11,10 +11,15 @@ import { FakeMounter } from "../node/testing/fake-mounter.js";
 import { VolumeDevices } from "../node/volume-devices.js";
 import type { MemoryFilesystems } from "../pools/memory-filesystem.js";
 import { openPools, type PoolDependencies, type PoolRequest } from "../pools/open-pools.js";
+import { openSnapshots, type Snapshots } from "../pools/open-snapshots.js";
 import type { Pools } from "../pools/pools.js";
+import { SnapshotGroups } from "../pools/snapshot-groups.js";
+import { Snapshotter } from "../pools/snapshotter.js";
 import type { VolumeCapability } from "../pools/volume.js";
+import { VolumeContents } from "../pools/volume-content.js";
 import { VolumeProvisioner } from "../pools/volume-provisioner.js";
 import { createCommandRunner, type RunCommand } from "../system/command.js";
+import { FakeImageFiles } from "../system/testing/fake-image-files.js";
 
 export const mebibyte = 1024n ** 2n;
 export const gibibyte = 1024n ** 3n;
@@ -45,7 +50,9 @@ export class Workspace implements NodeDependencies {
   readonly blockDevices: FakeBlockDevices;
   /** Replaced by tests that want a program to fail. */
   runCommand: RunCommand = runRealCommand;
+  readonly imageFiles = new FakeImageFiles();
   pools!: Pools;
+  snapshots!: Snapshots;
 
   private constructor(readonly directory: string) {
     this.blockDevices = new FakeBlockDevices(join(directory, "devices"));
@@ -72,6 +79,7 @@ export class Workspace implements NodeDependencies {
       stateDir: this.directory,
       memoryFilesystems: directoriesAsMemory,
       runCommand: (program, args, options) => this.runCommand(program, args, options),
+      imageFiles: this.imageFiles,
       lockPool: async () => undefined,
       logger: this.logger,
     };
@@ -82,7 +90,17 @@ export class Workspace implements NodeDependencies {
   }
 
   get provisioner(): VolumeProvisioner {
-    return new VolumeProvisioner(this.pools, this.blockDevices);
+    const { snapshots, pools, blockDevices } = this;
+    const contents = new VolumeContents({ ...snapshots, pools, blockDevices, runLocked: (_keys, work) => work() });
+    return new VolumeProvisioner(pools, blockDevices, contents);
+  }
+
+  get snapshotter(): Snapshotter {
+    return new Snapshotter({ ...this.snapshots, pools: this.pools });
+  }
+
+  get groups(): SnapshotGroups {
+    return new SnapshotGroups({ ...this.snapshots, pools: this.pools });
   }
 
   path(...names: string[]): string {
@@ -95,11 +113,14 @@ export class Workspace implements NodeDependencies {
   }
 
   /** Reads the pools from disk again, as a new start of the driver would. */
-  async reopen(): Promise<void> {
-    this.pools = await openPools(this.poolRequests, this.poolDependencies);
+  async reopen(requests = this.poolRequests): Promise<void> {
+    await this.snapshots?.store.close();
+    this.pools = await openPools(requests, this.poolDependencies);
+    this.snapshots = await openSnapshots({ ...this, copyIntervalMs: 1 });
   }
 
   async remove(): Promise<void> {
+    await this.snapshots.store.close();
     await rm(this.directory, { recursive: true });
   }
 }

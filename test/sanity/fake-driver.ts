@@ -6,7 +6,9 @@ import { createLogger } from "../../src/log.js";
 import { FakeFilesystems } from "../../src/node/testing/fake-filesystems.js";
 import { FakeMounter } from "../../src/node/testing/fake-mounter.js";
 import { openPools } from "../../src/pools/open-pools.js";
+import { openSnapshots } from "../../src/pools/open-snapshots.js";
 import { createCommandRunner } from "../../src/system/command.js";
+import { FakeImageFiles } from "../../src/system/testing/fake-image-files.js";
 
 /** The real services on a real socket, above block devices, mounts and file systems that need neither root nor ublk. */
 async function main(directory: string): Promise<void> {
@@ -19,16 +21,18 @@ async function main(directory: string): Promise<void> {
       await mkdir(path, { recursive: true });
     },
   };
+  const imageFiles = new FakeImageFiles();
   const pools = await openPools(
     [
       { kind: "file", name: "disk", directory: poolDirectory },
       { kind: "memory", name: "memory", budgetBytes: 2n * 1024n ** 3n },
     ],
-    { stateDir: directory, memoryFilesystems, runCommand, lockPool: async () => undefined, logger },
+    { stateDir: directory, memoryFilesystems, runCommand, imageFiles, lockPool: async () => undefined, logger },
   );
   const mounter = new FakeMounter();
   const blockDevices = new FakeBlockDevices(join(directory, "devices"));
   blockDevices.isInUse = (device) => mounter.uses(device.path);
+  const snapshots = await openSnapshots({ pools, blockDevices, imageFiles, logger });
   const server = createDriver(
     { driverName: "csi.ublk.io", version: "0.0.0", nodeId: "fake-node" },
     {
@@ -37,6 +41,7 @@ async function main(directory: string): Promise<void> {
       kubeletDir: directory,
       pools,
       blockDevices,
+      snapshots,
       mounter,
       filesystems: new ForgetfulFilesystems(),
       checkHealth: async () => undefined,

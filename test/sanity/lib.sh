@@ -17,6 +17,10 @@ wait_for_socket() {
   done
 }
 
+# One case of csi-sanity 5.6.0 can pass only without the field that it tests: it compares a message that was sent, which
+# caches its size, with one that was received, which does not. src/driver.test.ts tests the same.
+sanity_skipped='should succeed when creating a snapshot with accessibility requirements'
+
 # run_sanity NAME SOCKET SCRATCH RESULTS [FLAG...]: one run; prints csi-sanity's summary, keeps its log and junit file.
 run_sanity() {
   local name=$1 socket=$2 scratch=$3 results=$4
@@ -27,7 +31,7 @@ run_sanity() {
   local log=$results/sanity-$name.log status=0
   "$sanity_program" --csi.endpoint "unix://$socket" --csi.mountdir "$scratch/mount" --csi.stagingdir "$scratch/staging" \
     --csi.testvolumesize 67108864 --csi.testvolumeexpandsize 134217728 \
-    --csi.testvolumemutableparameters "$scratch/mutable-parameters.yaml" \
+    --csi.testvolumemutableparameters "$scratch/mutable-parameters.yaml" --ginkgo.skip "$sanity_skipped" \
     --ginkgo.no-color --ginkgo.junit-report "$results/sanity-$name.xml" "$@" > "$log" 2>&1 || status=$?
   grep -E '^(Ran |SUCCESS!|FAIL!)|^ *\[FAIL\]' "$log" || tail -n 20 "$log"
   [ "$status" -eq 0 ] || say "csi-sanity $name failed; its log is $log"

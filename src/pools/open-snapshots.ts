@@ -1,0 +1,90 @@
+import type { BlockDevices } from "../engine/block-devices.js";
+import type { Logger } from "../log.js";
+import type { ImageFiles } from "../system/image-files.js";
+import { ImageUse } from "./image-use.js";
+import type { Pool } from "./pool.js";
+import type { Pools } from "./pools.js";
+import { Replicator } from "./replicator.js";
+import type { Snapshot } from "./snapshot.js";
+import { scanSnapshots } from "./snapshot-scan.js";
+import { SnapshotStore } from "./snapshot-store.js";
+
+export interface SnapshotParts {
+  pools: Pools;
+  blockDevices: BlockDevices;
+  imageFiles: ImageFiles;
+  logger: Logger;
+  /** How often the engine is asked how its copies do. */
+  copyIntervalMs?: number;
+}
+
+/** All that snapshots, and volumes made from something, are made with. */
+export interface Snapshots {
+  store: SnapshotStore;
+  replicator: Replicator;
+  imageUse: ImageUse;
+}
+
+const usualIntervalMs = 250;
+
+/**
+ * Reads the snapshots of all pools once their devices are back: removes what a crash left unfinished, and follows the
+ * copies that are still under way.
+ */
+export async function openSnapshots(parts: SnapshotParts): Promise<Snapshots> {
+  const logger = parts.logger.child({ component: "snapshots" });
+  const replicator = new Replicator(parts.blockDevices, parts.imageFiles);
+  const store = new SnapshotStore({ copyIntervalMs: usualIntervalMs, ...parts, replicator, logger });
+  const opening = new Opening(parts, store, logger);
+  for (const pool of parts.pools.all) await opening.readPool(pool);
+  await opening.finish();
+  return { store, replicator, imageUse: new ImageUse() };
+}
+
+class Opening {
+  private readonly found: Snapshot[] = [];
+  private readonly leftovers: Array<{ pool: Pool; id: string }> = [];
+
+  constructor(
+    private readonly parts: SnapshotParts,
+    private readonly store: SnapshotStore,
+    private readonly logger: Logger,
+  ) {}
+
+  async readPool(pool: Pool): Promise<void> {
+    const { snapshots, groups, unusable, orphans } = await scanSnapshots(pool);
+    this.found.push(...snapshots);
+    for (const group of groups) this.store.index.putGroup(group);
+    for (const id of orphans) this.leftovers.push({ pool, id });
+    for (const { id, reason } of unusable) {
+      this.store.index.putUnusable(id, reason);
+      this.logger.error({ snapshotId: id, pool: pool.name, reason }, "snapshot cannot be used, left as it is");
+    }
+  }
+
+  /** Groups are known only now: their record may lie in a pool that was read after their members'. */
+  async finish(): Promise<void> {
+    for (const snapshot of this.found) {
+      if (this.hasLostGroup(snapshot))
+        this.leftovers.push({ pool: this.store.poolNamed(snapshot.pool), id: snapshot.id });
+      else this.store.follow(snapshot);
+    }
+    for (const leftover of this.leftovers) await this.remove(leftover);
+  }
+
+  /** Whether its group was never finished, or is half removed. Of a pool that is not here nothing can be said. */
+  private hasLostGroup({ group }: Snapshot): boolean {
+    if (group === undefined || this.store.index.has(group.id)) return false;
+    return this.parts.pools.all.some(({ directory }) => directory.uuid === group.poolUuid);
+  }
+
+  private async remove({ pool, id }: { pool: Pool; id: string }): Promise<void> {
+    try {
+      await this.parts.blockDevices.endCopy(id);
+      await pool.deleteSnapshot(id);
+      this.logger.warn({ snapshotId: id, pool: pool.name }, "left-over of an unfinished snapshot removed");
+    } catch (err) {
+      this.logger.error({ snapshotId: id, err }, "left-over of an unfinished snapshot not removed");
+    }
+  }
+}

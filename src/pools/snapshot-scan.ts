@@ -1,0 +1,77 @@
+import { readdir, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { DriverError, hasErrno, toMessage } from "../errors.js";
+import { readAllocatedBytes } from "./image.js";
+import type { Pool } from "./pool.js";
+import { readRecord } from "./record-file.js";
+import type { Snapshot, SnapshotGroup } from "./snapshot.js";
+import { groupRecordFormat, snapshotRecordFormat } from "./snapshot-record.js";
+import { isVolumeId } from "./volume-id.js";
+
+/** The snapshots and groups of a pool, found at start. */
+export interface SnapshotContent {
+  snapshots: Snapshot[];
+  groups: SnapshotGroup[];
+  /** What cannot be used, with the reason. It stays as it is, and keeps its space booked. */
+  unusable: Array<{ id: string; reason: string }>;
+  /** Ids of images without a record. */
+  orphans: string[];
+}
+
+/** Reads and books every snapshot of a pool. One bad record never hides the others. */
+export async function scanSnapshots(pool: Pool): Promise<SnapshotContent> {
+  const content: SnapshotContent = { snapshots: [], groups: [], unusable: [], orphans: [] };
+  for (const entry of await readdir(pool.directory.snapshotsPath, { withFileTypes: true })) {
+    if (entry.isDirectory() && isVolumeId(entry.name)) await scanSnapshot(pool, entry.name, content);
+  }
+  for (const name of await readdir(pool.directory.groupsPath)) {
+    const id = name.replace(/\.json$/, "");
+    if (name !== id && isVolumeId(id)) await scanGroup(pool, id, content);
+  }
+  return content;
+}
+
+async function scanSnapshot(pool: Pool, id: string, content: SnapshotContent): Promise<void> {
+  const imagePath = pool.snapshots.imagePath(id);
+  try {
+    const snapshot = await readSnapshot(pool, id);
+    const bookedBytes = snapshot.state === "copying" ? snapshot.bookedBytes : await readAllocatedBytes(imagePath);
+    pool.bookSnapshot(id, bookedBytes);
+    content.snapshots.push(snapshot);
+  } catch (error) {
+    pool.bookSnapshot(id, await readAllocatedBytes(imagePath));
+    if (hasErrno(error, "ENOENT")) content.orphans.push(id);
+    else content.unusable.push({ id, reason: toMessage(error) });
+  }
+}
+
+async function readSnapshot(pool: Pool, id: string): Promise<Snapshot> {
+  const recordPath = pool.snapshots.recordPath(id);
+  const snapshot = await readRecord(recordPath, snapshotRecordFormat);
+  if (snapshot.id !== id) {
+    throw new DriverError(
+      "internal",
+      `${recordPath} names snapshot ${snapshot.id}: move the directory back to that name`,
+    );
+  }
+  if (snapshot.state !== "failed") await assertImage(pool.snapshots.imagePath(id), snapshot.imageSizeBytes);
+  return { ...snapshot, pool: pool.name };
+}
+
+async function assertImage(path: string, expectedBytes: bigint): Promise<void> {
+  const foundBytes = await stat(path, { bigint: true }).then(
+    ({ size }) => size,
+    () => 0n,
+  );
+  if (foundBytes === expectedBytes) return;
+  const message = `${path} has ${foundBytes} bytes, the snapshot has ${expectedBytes}: restore the image from a backup`;
+  throw new DriverError("internal", message);
+}
+
+async function scanGroup(pool: Pool, id: string, content: SnapshotContent): Promise<void> {
+  try {
+    content.groups.push(await readRecord(join(pool.directory.groupsPath, `${id}.json`), groupRecordFormat));
+  } catch (error) {
+    content.unusable.push({ id, reason: toMessage(error) });
+  }
+}

@@ -1,0 +1,171 @@
+import type { BlockDevices } from "../engine/block-devices.js";
+import { DriverError } from "../errors.js";
+import type { Logger } from "../log.js";
+import { type CopyOutcome, CopyWatch } from "./copy-watch.js";
+import { isOutOfSpace, readAllocatedBytes, syncImage } from "./image.js";
+import type { Pool } from "./pool.js";
+import type { Pools } from "./pools.js";
+import type { ImageSource, Replica, Replicator } from "./replicator.js";
+import type { Snapshot } from "./snapshot.js";
+import { SnapshotIndex } from "./snapshot-index.js";
+
+export interface SnapshotStoreParts {
+  pools: Pools;
+  blockDevices: BlockDevices;
+  replicator: Replicator;
+  logger: Logger;
+  /** How often the engine is asked how its copies do. */
+  copyIntervalMs: number;
+}
+
+/** A snapshot to be made: all but what is known only afterwards. */
+export interface SnapshotPlan {
+  snapshot: Omit<Snapshot, "state" | "bookedBytes" | "createdAt">;
+  source: ImageSource;
+}
+
+/** The snapshots on disk: makes and removes them, and follows those whose bytes are still being copied. */
+export class SnapshotStore {
+  readonly index = new SnapshotIndex();
+  private readonly watch: CopyWatch;
+
+  constructor(private readonly parts: SnapshotStoreParts) {
+    this.watch = new CopyWatch({ ...parts, intervalMs: parts.copyIntervalMs });
+  }
+
+  /**
+   * Makes snapshots of one instant, all or none; they exist once `commit` has succeeded. Where blocks cannot be shared they
+   * are `copying` at first.
+   */
+  async make(
+    plans: readonly SnapshotPlan[],
+    commit: (made: readonly Snapshot[]) => Promise<void> = async () => undefined,
+  ): Promise<Snapshot[]> {
+    try {
+      for (const plan of plans) await this.reserve(plan);
+      const made = await this.makeImages(plans);
+      for (const snapshot of made) await this.write(snapshot);
+      await commit(made);
+      for (const snapshot of made) this.follow(snapshot);
+      return made;
+    } catch (error) {
+      for (const plan of plans) await this.unmake(plan);
+      throw explain(error, plans);
+    }
+  }
+
+  /** Takes a snapshot that is on disk into the index, and follows its copy if it has one. */
+  follow(snapshot: Snapshot): void {
+    this.index.put(snapshot);
+    if (snapshot.state !== "copying" && snapshot.hasCopy !== true) return;
+    this.watch.start(snapshot.id, (outcome) => this.settle(snapshot.id, outcome));
+  }
+
+  /** Removes a snapshot in whatever state. The index forgets it last, so that a removal that fails can be repeated. */
+  async remove({ id, pool, state, hasCopy }: Snapshot): Promise<void> {
+    await this.watch.stop(id);
+    // A copy that goes on would write into an image that is gone.
+    if (state === "copying" || hasCopy === true) await this.parts.blockDevices.endCopy(id);
+    await this.poolNamed(pool).deleteSnapshot(id);
+    this.index.remove(id);
+  }
+
+  /** The snapshot once its bytes are there, or cannot come any more. */
+  async whenSettled(id: string): Promise<Snapshot> {
+    await this.watch.whenEnded(id);
+    return this.index.get(id);
+  }
+
+  /** Stops following copies; they go on in the engine. */
+  async close(): Promise<void> {
+    await this.watch.stopAll();
+  }
+
+  poolNamed(name: string): Pool {
+    const pool = this.parts.pools.find(name);
+    if (pool === undefined) throw new Error(`bug: a snapshot was loaded from unknown pool ${name}`);
+    return pool;
+  }
+
+  private async reserve({ snapshot, source }: SnapshotPlan): Promise<void> {
+    await source.pool.reserveSnapshot(snapshot.id, await readAllocatedBytes(source.path));
+    await source.pool.snapshots.prepare(snapshot.id);
+  }
+
+  private async makeImages(plans: readonly SnapshotPlan[]): Promise<Snapshot[]> {
+    const { replicator } = this.parts;
+    const replicas = plans.map(toReplica);
+    if (!(await replicator.canCloneAll(replicas))) {
+      const createdAt = (await replicator.copyTogether(replicas)).toISOString();
+      return plans.map(({ snapshot, source }) => {
+        const bookedBytes = source.pool.ledger.bookedBytes(snapshot.id);
+        return { ...snapshot, state: "copying", bookedBytes, createdAt };
+      });
+    }
+    const createdAt = (await replicator.cloneTogether(replicas)).toISOString();
+    return await Promise.all(plans.map((plan) => this.toCloned(plan, createdAt)));
+  }
+
+  // A clone has only what was written, where the file system leaves out what is merely allocated: it books no more.
+  private async toCloned({ snapshot, source }: SnapshotPlan, createdAt: string): Promise<Snapshot> {
+    const path = source.pool.snapshots.imagePath(snapshot.id);
+    await syncImage(path);
+    const bookedBytes = await readAllocatedBytes(path);
+    source.pool.bookSnapshot(snapshot.id, bookedBytes);
+    return { ...snapshot, state: "ready", bookedBytes, createdAt };
+  }
+
+  private async unmake({ snapshot: { id }, source }: SnapshotPlan): Promise<void> {
+    const { blockDevices, logger } = this.parts;
+    try {
+      await blockDevices.endCopy(id);
+      await source.pool.deleteSnapshot(id);
+    } catch (err) {
+      // Without a record it is a left-over, which the next start removes.
+      logger.error({ err, snapshotId: id }, "a snapshot that failed could not be removed");
+    }
+  }
+
+  /** Records how a copy ended before the engine forgets it, and gives back the bytes of one that failed. */
+  private async settle(id: string, outcome: CopyOutcome): Promise<void> {
+    const { blockDevices, logger } = this.parts;
+    const before = this.index.get(id);
+    const after = before.state === "copying" ? await this.record(before, outcome) : before;
+    await blockDevices.endCopy(id);
+    const pool = this.poolNamed(after.pool);
+    if (after.state === "failed") await pool.snapshots.removeImage(id);
+    const { hasCopy: _ended, ...settled } = after;
+    await this.write(settled);
+    this.index.put(settled);
+    pool.bookSnapshot(id, settled.bookedBytes);
+    if (before.state !== "copying") return;
+    const reason = outcome.state === "failed" ? outcome.reason : undefined;
+    logger.info({ snapshotId: id, bytes: after.bookedBytes.toString(), reason }, `copy of a snapshot ${outcome.state}`);
+  }
+
+  private async record(snapshot: Snapshot, outcome: CopyOutcome): Promise<Snapshot> {
+    const imagePath = this.poolNamed(snapshot.pool).snapshots.imagePath(snapshot.id);
+    const recorded: Snapshot =
+      outcome.state === "done"
+        ? { ...snapshot, state: "ready", hasCopy: true, bookedBytes: await readAllocatedBytes(imagePath) }
+        : { ...snapshot, state: "failed", hasCopy: true, bookedBytes: 0n, reason: outcome.reason };
+    await this.write(recorded);
+    this.index.put(recorded);
+    return recorded;
+  }
+
+  private async write(snapshot: Snapshot): Promise<void> {
+    await this.poolNamed(snapshot.pool).snapshots.write(snapshot);
+  }
+}
+
+function toReplica({ snapshot, source }: SnapshotPlan): Replica {
+  const targetPath = source.pool.snapshots.imagePath(snapshot.id);
+  return { source, id: snapshot.id, targetPath, targetPool: source.pool };
+}
+
+function explain(cause: unknown, plans: readonly SnapshotPlan[]): unknown {
+  if (!isOutOfSpace(cause)) return cause;
+  const names = [...new Set(plans.map(({ source }) => source.pool.name))].join(" or ");
+  return new DriverError("no_space", `pool ${names} is full: the snapshot does not fit`, { cause });
+}

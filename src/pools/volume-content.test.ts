@@ -1,0 +1,210 @@
+import { readdir, readFile, stat, writeFile } from "node:fs/promises";
+import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
+import { BlockDeviceError } from "../engine/block-devices.js";
+import { blockCapability, mebibyte, mountCapability, rejectionOf, Workspace } from "../testing/workspace.js";
+import type { ContentSource, Volume, VolumeCapability } from "./volume.js";
+import type { CreateRequest } from "./volume-provisioner.js";
+
+let workspace: Workspace;
+let source: Volume;
+
+const sizeBytes = 2n * mebibyte;
+const bytesOf = (text: string) => Buffer.from(text.padEnd(Number(sizeBytes), "."));
+
+beforeEach(async () => {
+  workspace = await Workspace.create();
+  source = await create({ name: "source" });
+  await writeFile(imageOf(source), bytesOf("first"));
+});
+
+afterEach(() => workspace.remove());
+
+async function create(change: Partial<CreateRequest>): Promise<Volume> {
+  const request = { name: "new", range: { requiredBytes: sizeBytes }, capabilities: [mountCapability], parameters: {} };
+  return await workspace.provisioner.create({ ...request, ...change });
+}
+
+const imageOf = (volume: Volume) => workspace.pools.poolOf(volume).imagePath(volume.id);
+const fromVolume = (): ContentSource => ({ kind: "volume", volumeId: source.id });
+
+async function fromSnapshot(): Promise<ContentSource> {
+  const request = { name: "snap", sourceVolumeId: source.id, parameters: {} };
+  return { kind: "snapshot", snapshotId: (await workspace.snapshotter.create(request)).id };
+}
+
+const readStart = async (volume: Volume) => (await readFile(imageOf(volume), "utf8")).slice(0, 5);
+
+describe.each([
+  ["shared blocks", true],
+  ["a copy", false],
+])("a volume made by %s", (_way, canShare) => {
+  beforeEach(() => {
+    workspace.imageFiles.canShare = canShare;
+  });
+
+  test("from a snapshot has what the snapshot has, and not what came later", async () => {
+    const contentSource = await fromSnapshot();
+    await writeFile(imageOf(source), bytesOf("later"));
+    const volume = await create({ contentSource });
+    expect(volume.contentSource).toEqual(contentSource);
+    expect((await readFile(imageOf(volume))).equals(bytesOf("first"))).toBe(true);
+  });
+
+  test("from a volume has what the volume has, and is nobody else's", async () => {
+    const volume = await create({ contentSource: fromVolume() });
+    await writeFile(imageOf(source), bytesOf("later"));
+    expect(await readStart(volume)).toBe("first");
+    await workspace.provisioner.delete(source.id);
+    expect(await readStart(volume)).toBe("first");
+  });
+
+  test("may be larger, and is allocated to the end", async () => {
+    const volume = await create({ contentSource: await fromSnapshot(), range: { requiredBytes: 2n * sizeBytes } });
+    const { size, blocks } = await stat(imageOf(volume));
+    expect(size).toBe(Number(2n * sizeBytes));
+    expect(blocks * 512).toBeGreaterThanOrEqual(size);
+    expect(await readStart(volume)).toBe("first");
+  });
+
+  test("may lie in another pool, and have other provisioning", async () => {
+    const parameters = { pool: "memory", provisioning: "thin" };
+    const volume = await create({ contentSource: await fromSnapshot(), parameters });
+    expect(volume.pool).toBe("memory");
+    expect(await readStart(volume)).toBe("first");
+  });
+
+  test("has the size of its source when none is asked for", async () => {
+    expect((await create({ contentSource: fromVolume(), range: undefined })).sizeBytes).toBe(sizeBytes);
+  });
+
+  test("asked for again is the same one, even when the source is gone", async () => {
+    const contentSource = await fromSnapshot();
+    const first = await create({ contentSource });
+    await workspace.snapshotter.delete(contentSource.kind === "snapshot" ? contentSource.snapshotId : "");
+    await workspace.reopen();
+    expect((await create({ contentSource })).id).toBe(first.id);
+  });
+});
+
+test("a clone of a volume with a device is made while its I/O stands still", async () => {
+  const spec = { volumeId: source.id, sizeBytes, readOnly: false, logicalBlockSizeBytes: 512, discard: false };
+  await workspace.blockDevices.attach({ ...spec, image: { kind: "file", path: imageOf(source) } });
+  workspace.blockDevices.calls.length = 0;
+  await create({ contentSource: fromVolume() });
+  expect(workspace.blockDevices.calls).toEqual([`freeze ${source.id}`, `thaw ${source.id}`]);
+});
+
+test("a clone without a file system type has that of its source", async () => {
+  const xfs = { ...mountCapability, fsType: "xfs" } as VolumeCapability;
+  const range = { requiredBytes: 300n * mebibyte };
+  source = await create({ name: "xfs", capabilities: [xfs], range, parameters: { provisioning: "thin" } });
+  const open: VolumeCapability = { accessType: "mount", accessMode: "SINGLE_NODE_WRITER", mountFlags: [] };
+  const request = { capabilities: [open], contentSource: fromVolume(), range, parameters: { provisioning: "thin" } };
+  const volume = await create(request);
+  expect(volume.capabilities).toEqual([{ ...open, fsType: "xfs" }]);
+  expect((await create(request)).id).toBe(volume.id);
+});
+
+describe("is refused, and nothing is made", () => {
+  test.each<[string, Partial<CreateRequest>, string, RegExp]>([
+    [
+      "a smaller size",
+      { range: { requiredBytes: mebibyte } },
+      "out_of_range",
+      /less than the source, which has 2097152/,
+    ],
+    ["a smaller limit", { range: { limitBytes: mebibyte } }, "out_of_range", /less than the source/],
+    ["block access to a file system", { capabilities: [blockCapability] }, "invalid", /not for block access/],
+    [
+      "another file system",
+      { capabilities: [{ ...mountCapability, fsType: "xfs" } as VolumeCapability] },
+      "invalid",
+      /was made for a file system of type ext4, not for a file system of type xfs/,
+    ],
+    ["another logical block", { parameters: { logicalBlockSize: "4096" } }, "invalid", /logical blocks of 512 bytes/],
+  ])("%s", async (_case, change, code, message) => {
+    expect(await rejectionOf(create({ contentSource: fromVolume(), ...change }))).toMatchObject({ code, message });
+    expect(workspace.pools.listVolumes()).toEqual([source]);
+  });
+
+  test.each<[string, ContentSource]>([
+    ["a volume that does not exist", { kind: "volume", volumeId: "nothing" }],
+    ["a snapshot that does not exist", { kind: "snapshot", snapshotId: "nothing" }],
+  ])("%s", async (_case, contentSource) => {
+    expect(await rejectionOf(create({ contentSource }))).toMatchObject({ code: "missing" });
+  });
+
+  test("another source under the same name", async () => {
+    await create({ contentSource: fromVolume() });
+    const error = await rejectionOf(create({ contentSource: await fromSnapshot() }));
+    expect(error).toMatchObject({ code: "conflict", message: /other source of its content/ });
+    expect(await rejectionOf(create({}))).toMatchObject({ code: "conflict" });
+  });
+
+  test("a copy that fails", async () => {
+    workspace.imageFiles.canShare = false;
+    workspace.blockDevices.holdCopies = true;
+    const making = rejectionOf(create({ contentSource: fromVolume() }));
+    const copyId = await waitForCopy();
+    workspace.blockDevices.settleCopy(copyId, "EIO: broken");
+    expect(await making).toMatchObject({ code: "internal", message: /EIO: broken/ });
+    expect(await readdir(workspace.path("disk", "volumes"))).toEqual([source.id]);
+    expect(await workspace.blockDevices.findCopy(copyId)).toBeUndefined();
+  });
+
+  test("an instant that cannot be had", async () => {
+    workspace.blockDevices.startCopies = () => Promise.reject(new BlockDeviceError("unavailable", "no engine"));
+    workspace.imageFiles.canShare = false;
+    expect(await rejectionOf(create({ contentSource: fromVolume() }))).toMatchObject({ code: "unavailable" });
+    expect(await readdir(workspace.path("disk", "volumes"))).toEqual([source.id]);
+  });
+});
+
+describe("while a volume is being copied", () => {
+  beforeEach(() => {
+    workspace.imageFiles.canShare = false;
+    workspace.blockDevices.holdCopies = true;
+  });
+
+  test("its source cannot be deleted", async () => {
+    const making = create({ contentSource: fromVolume() });
+    const copyId = await waitForCopy();
+    expect(await rejectionOf(workspace.provisioner.delete(source.id))).toMatchObject({ code: "busy" });
+    workspace.blockDevices.settleCopy(copyId);
+    await making;
+    await workspace.provisioner.delete(source.id);
+  });
+
+  test("it is not there yet, and waits for a snapshot that is not ready either", async () => {
+    const contentSource = await fromSnapshot();
+    const making = create({ contentSource });
+    const snapshotId = contentSource.kind === "snapshot" ? contentSource.snapshotId : "";
+    const isInUse = () => isRejected(() => workspace.snapshots.imageUse.assertUnused("snapshot", snapshotId));
+    while (!isInUse()) await new Promise(setImmediate);
+    expect(await rejectionOf(workspace.snapshotter.delete(snapshotId))).toMatchObject({ code: "busy" });
+    workspace.blockDevices.settleCopy(snapshotId);
+    const copyId = await waitForCopy(snapshotId);
+    expect(workspace.pools.listVolumes()).toEqual([source]);
+    workspace.blockDevices.settleCopy(copyId);
+    expect(await readStart(await making)).toBe("first");
+  });
+});
+
+/** The id of the copy into a new volume, once it has begun. */
+async function waitForCopy(...known: string[]): Promise<string> {
+  for (;;) {
+    for (const id of await readdir(workspace.path("disk", "volumes"))) {
+      if (!known.includes(id) && (await workspace.blockDevices.findCopy(id)) !== undefined) return id;
+    }
+    await new Promise(setImmediate);
+  }
+}
+
+function isRejected(check: () => void): boolean {
+  try {
+    check();
+    return false;
+  } catch {
+    return true;
+  }
+}

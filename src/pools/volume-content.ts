@@ -1,0 +1,125 @@
+import { stat } from "node:fs/promises";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { BlockDevices } from "../engine/block-devices.js";
+import { DriverError } from "../errors.js";
+import { explainMismatch } from "./capability-check.js";
+import { toOutcome } from "./copy-watch.js";
+import type { Snapshots } from "./open-snapshots.js";
+import type { Pools } from "./pools.js";
+import type { ImageSource, Replica } from "./replicator.js";
+import type { Content } from "./snapshot.js";
+import type { ContentSource, Volume } from "./volume.js";
+
+/** Does work while nothing else is done that holds one of these keys. */
+export type RunLocked = <T>(keys: readonly string[], work: () => Promise<T>) => Promise<T>;
+
+export interface VolumeContentParts extends Snapshots {
+  pools: Pools;
+  blockDevices: BlockDevices;
+  runLocked: RunLocked;
+}
+
+/** What a volume can begin with. */
+export interface FoundContent extends Content {
+  /** Of the source. */
+  id: string;
+  sizeBytes: bigint;
+}
+
+const copyIntervalMs = 100;
+
+/** The contents that new volumes may begin with: those of snapshots and of other volumes. */
+export class VolumeContents {
+  constructor(private readonly parts: VolumeContentParts) {}
+
+  /** What a source holds; an unknown one is `missing`. */
+  find(source: ContentSource): FoundContent {
+    if (source.kind === "volume") return this.contentOfVolume(source.volumeId);
+    const { id, sizeBytes, content } = this.parts.store.index.get(source.snapshotId);
+    return { id, sizeBytes, ...content };
+  }
+
+  /**
+   * Makes the image of a volume with all that its source holds. Of a volume that is being written to it is one instant;
+   * a snapshot that is not ready yet is waited for. Takes as long as it takes; the source cannot be removed meanwhile.
+   */
+  async fill(volume: Volume, source: ContentSource, targetPath: string): Promise<void> {
+    const sourceId = source.kind === "volume" ? source.volumeId : source.snapshotId;
+    await this.parts.imageUse.during(sourceId, async () => {
+      const image =
+        source.kind === "volume" ? await this.imageOfVolume(sourceId) : await this.imageOfSnapshot(sourceId);
+      await this.replicate({ source: image, id: volume.id, targetPath, targetPool: this.parts.pools.poolOf(volume) });
+    });
+  }
+
+  /** Fails with `busy` while something is being made from this volume. */
+  assertVolumeUnused(volumeId: string): void {
+    const { imageUse, store } = this.parts;
+    imageUse.assertUnused("volume", volumeId);
+    const copying = store.index.list().find((each) => each.state === "copying" && each.sourceVolumeId === volumeId);
+    if (copying === undefined) return;
+    const message = `snapshot ${copying.id} is still being copied from volume ${volumeId}: try again when it is ready`;
+    throw new DriverError("busy", message);
+  }
+
+  private async replicate(replica: Replica): Promise<void> {
+    const { replicator, blockDevices, runLocked } = this.parts;
+    // Nobody may attach the source between the look whether it has a device and the end of the instant.
+    const lockKeys = [`volume ${replica.source.id}`];
+    if (await replicator.canCloneAll([replica])) {
+      await runLocked(lockKeys, () => replicator.cloneTogether([replica]));
+      return;
+    }
+    await runLocked(lockKeys, () => replicator.copyTogether([replica]));
+    try {
+      await this.waitForCopy(replica.id);
+    } finally {
+      await blockDevices.endCopy(replica.id);
+    }
+  }
+
+  private async waitForCopy(copyId: string): Promise<void> {
+    for (;;) {
+      const outcome = toOutcome(await this.parts.blockDevices.findCopy(copyId));
+      if (outcome?.state === "done") return;
+      if (outcome !== undefined) throw new DriverError("internal", `the copy failed: ${outcome.reason}: try again`);
+      await sleep(copyIntervalMs);
+    }
+  }
+
+  private contentOfVolume(volumeId: string): FoundContent {
+    const { id, sizeBytes, capabilities, parameters } = this.parts.pools.getVolume(volumeId);
+    return { id, sizeBytes, capabilities, parameters };
+  }
+
+  private async imageOfVolume(volumeId: string): Promise<ImageSource> {
+    const pool = this.parts.pools.poolOf(this.parts.pools.getVolume(volumeId));
+    const path = pool.imagePath(volumeId);
+    return { id: volumeId, pool, path, sizeBytes: (await stat(path, { bigint: true })).size };
+  }
+
+  private async imageOfSnapshot(snapshotId: string): Promise<ImageSource> {
+    const { state, reason, pool: poolName, imageSizeBytes } = await this.parts.store.whenSettled(snapshotId);
+    if (state !== "ready") {
+      const message = `snapshot ${snapshotId} is not usable: ${reason ?? "its bytes are still being copied"}`;
+      throw new DriverError(state === "copying" ? "busy" : "refused", message);
+    }
+    const pool = this.parts.store.poolNamed(poolName);
+    return { id: snapshotId, pool, path: pool.snapshots.imagePath(snapshotId), sizeBytes: imageSizeBytes };
+  }
+}
+
+/** Fails when a volume that is asked for could not be used with what it would begin with. */
+export function assertFits(content: FoundContent, asked: Content): void {
+  const mismatch = explainMismatch(content, asked.capabilities);
+  if (mismatch !== undefined) throw new DriverError("invalid", `volume_content_source: ${mismatch}`);
+  const [encrypted, wanted] = [content.parameters.encryption, asked.parameters.encryption];
+  if (encrypted !== wanted) {
+    const found = `the source has ${encrypted ?? "no"} encryption, and a volume made from it the same`;
+    throw new DriverError("invalid", `volume_content_source: ${found}: parameter encryption has to agree`);
+  }
+  const [has, wants] = [content.parameters.logicalBlockSizeBytes, asked.parameters.logicalBlockSizeBytes];
+  if (has === wants) return;
+  const message = `the source has logical blocks of ${has} bytes, a volume made from it cannot have ${wants}`;
+  throw new DriverError("invalid", `volume_content_source: ${message}`);
+}
