@@ -14,6 +14,7 @@ import {
   NodeUnstageVolumeRequest,
   type Volume,
   type VolumeCapability,
+  type VolumeContentSource,
 } from "../../../../src/gen/csi/csi.js";
 import type { CsiClient } from "./csi-client.js";
 import { findDeviceId } from "./mounts.js";
@@ -27,6 +28,7 @@ export interface VolumeWish {
   parameters?: Record<string, string>;
   /** What kubelet reads from the Secret that the StorageClass names for staging. */
   secrets?: Record<string, string>;
+  contentSource?: VolumeContentSource;
 }
 
 /** One volume, led through its life the way kubelet does it. The directories lie below `kubeletDirectory`. */
@@ -60,6 +62,7 @@ export class TestVolume {
       capacityRange: { requiredBytes: BigInt(this.wish.sizeBytes) },
       volumeCapabilities: [this.capability],
       parameters: this.wish.parameters ?? {},
+      ...(this.wish.contentSource === undefined ? {} : { volumeContentSource: this.wish.contentSource }),
     });
     const { volume } = await this.client().call(ControllerService.createVolume, request);
     if (volume === undefined) throw new Error("CreateVolume answered without a volume");
