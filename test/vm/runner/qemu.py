@@ -70,7 +70,7 @@ class QemuGuest:
 
     def _kernel_parameters(self) -> list[str]:
         return [
-            "console=ttyS0", "loglevel=6", "panic=-1", "mitigations=off", "tsc=reliable",
+            "console=ttyS0", "loglevel=6", "panic=-1", "mitigations=off", "tsc=reliable", "no_timer_check",
             f"vm_init={REPOSITORY}/test/vm/guest/init",
             f"vm_exchange={self.exchange.path}",
         ]
