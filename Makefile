@@ -147,6 +147,14 @@ test-vm-on-%: build
 	@scripts/install-tool csi-sanity
 	@test/vm/run-suites $*
 
+.PHONY: test-csi-vm
+test-csi-vm: build ## the suites of the CSI services on real devices, whole also where kernels are emulated: KERNEL=uml|6.12|6.18|7.3
+	$(call say,CSI suites on kernel $(KERNEL))
+	@scripts/install-packages vm
+	@test/vm/kernels/fetch $(KERNEL)
+	@UBLK_EVERY=1 test/vm/run-suites $(KERNEL) suites/csi- suites/driver-
+	@test/report/count $(RESULTS) vm-$(KERNEL)-guest vm-$(KERNEL)-jest
+
 .PHONY: test-vm-udev
 test-vm-udev: test-vm-udev-on-$(KERNEL) ## the suites that need udev running in the guest: KERNEL=uml|6.12|6.18|7.3
 
