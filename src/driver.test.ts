@@ -158,9 +158,9 @@ describe("CreateVolume", () => {
     ],
     [
       "a mount group",
-      { volumeCapabilities: [withMount({ volumeMountGroup: "1000" })] },
+      { volumeCapabilities: [withMount({ volumeMountGroup: "staff" })] },
       "INVALID_ARGUMENT",
-      "volume_mount_group is not supported",
+      "must be the number of a group",
     ],
     ["size 0", { capacityRange: { requiredBytes: 0n, limitBytes: 0n } }, "INVALID_ARGUMENT", "a size of 0 bytes"],
     ["a negative size", { capacityRange: { requiredBytes: -1n, limitBytes: 0n } }, "INVALID_ARGUMENT", "is -1"],

@@ -44,6 +44,7 @@ export class EphemeralVolumes {
     try {
       const device = await this.dependencies.devices.open(volume, order.capability, {});
       await this.filesystemStager.stage(volume, device, { capability: order.capability, stagingPath: targetPath });
+      await this.setGroup(order);
     } catch (error) {
       if (isNew) await this.giveUp(volume, hadTarget);
       throw error;
@@ -80,6 +81,14 @@ export class EphemeralVolumes {
         logger.warn({ volumeId, pod: ephemeral?.podUid, err }, "inline volume of a vanished pod not removed");
       }
     }
+  }
+
+  private async setGroup({ claim, capability }: EphemeralOrder): Promise<void> {
+    const { mountGroupId, mountFlags } = capability;
+    if (mountGroupId === undefined || mountFlags.includes("ro")) return;
+    const { filesystems } = this.dependencies;
+    if (await filesystems.isGivenToGroup(claim.targetPath, mountGroupId)) return;
+    await filesystems.giveToGroup(claim.targetPath, mountGroupId);
   }
 
   private async isLeftover(volume: Volume): Promise<boolean> {

@@ -18,7 +18,12 @@ import { type PublishRequest, VolumePublisher } from "./volume-publisher.js";
 import { VolumeStager } from "./volume-stager.js";
 import { readVolumeStats, type Usage, type VolumeStats } from "./volume-stats.js";
 
-const rpcTypes = [RpcType.STAGE_UNSTAGE_VOLUME, RpcType.GET_VOLUME_STATS, RpcType.SINGLE_NODE_MULTI_WRITER];
+const rpcTypes = [
+  RpcType.STAGE_UNSTAGE_VOLUME,
+  RpcType.GET_VOLUME_STATS,
+  RpcType.SINGLE_NODE_MULTI_WRITER,
+  RpcType.VOLUME_MOUNT_GROUP,
+];
 
 export interface NodeOptions {
   nodeId: string;

@@ -44,6 +44,28 @@ const exists = (path: string) =>
     () => false,
   );
 
+describe("a mount group", () => {
+  const withGroup = (mountGroupId: number) => ({ ...mountCapability, mountGroupId }) as VolumeCapability;
+
+  test("is given the file system, and not what is published read-only", async () => {
+    const volume = await createStaged(mountCapability);
+    await publish(volume, withGroup(1000), { readOnly: true });
+    expect(workspace.filesystems.groups.size).toBe(0);
+    await publisher.unpublish(targetPath);
+    await publish(volume, withGroup(1000));
+    expect(workspace.filesystems.groups).toEqual(new Map([[stagingPath, 1000]]));
+  });
+
+  test("is the same for all pods that have the volume at a time", async () => {
+    const volume = await createStaged(mountCapability);
+    await publish(volume, withGroup(1000));
+    await publish(volume, withGroup(1000), { target: `${targetPath}2` });
+    const error = await rejectionOf(publish(volume, withGroup(2000), { target: `${targetPath}3` }));
+    expect(error).toMatchObject({ code: "refused", message: expect.stringContaining("the same fsGroup") });
+    expect(workspace.filesystems.groups.get(stagingPath)).toBe(1000);
+  });
+});
+
 describe("publishing a file system", () => {
   test("binds the staging mount to a new directory; again it changes nothing", async () => {
     const volume = await createStaged(mountCapability);

@@ -35,6 +35,7 @@ export class VolumePublisher {
     await this.assertStaged(mounts, place);
     assertSoleUser(mounts, request, place);
     if (place.kind === "file") await this.setDeviceAccess(mounts, place);
+    else await this.setGroup(mounts, place, request.capability);
     await this.bind(place);
   }
 
@@ -125,6 +126,17 @@ export class VolumePublisher {
     const isReadOnly = entry.options.includes("ro");
     if (isReadOnly === readOnly) return;
     throw new DriverError("conflict", `${target} is published ${describeAccess(isReadOnly)}: unpublish it first`);
+  }
+
+  // Pods that use the files at the moment could put a link in the way of the change, and would lose their own access.
+  private async setGroup(mounts: DeviceMounts, { staging, readOnly }: Place, capability: VolumeCapability) {
+    const { filesystems } = this.dependencies;
+    const gid = capability.accessType === "mount" ? capability.mountGroupId : undefined;
+    if (gid === undefined || readOnly || (await filesystems.isGivenToGroup(staging, gid))) return;
+    const other = mounts.own.find(({ mountPoint }) => mountPoint !== staging);
+    if (other === undefined) return await filesystems.giveToGroup(staging, gid);
+    const message = `${other.mountPoint} shows the volume to a pod with another group than ${gid}`;
+    throw new DriverError("refused", `${message}: give both pods the same fsGroup, or stop the other one`);
   }
 
   // A read-only bind mount does not keep anybody from writing to a device node: the device itself has to refuse.

@@ -36,6 +36,8 @@ export interface MountCapability {
   /** Undefined when the caller leaves the choice to the driver. */
   fsType?: FsType | undefined;
   mountFlags: string[];
+  /** The group that may use all files, of a publication; no property of the volume. */
+  mountGroupId?: number | undefined;
 }
 
 /** What a StorageClass can choose. */

@@ -20,11 +20,10 @@ export function fromProtoCapability(capability: ProtoCapability | undefined): Vo
   if (accessType === undefined) throw invalid("volume_capability has no access_type, give block or mount");
   if (accessType.$case === "block") return { accessType: "block", accessMode };
   const { fsType, mountFlags, volumeMountGroup } = accessType.value;
-  if (volumeMountGroup !== "") {
-    throw invalid("volume_mount_group is not supported: Kubernetes applies fsGroup itself for this driver");
-  }
   const known = fromFsType(fsType);
-  return { accessType: "mount", accessMode, fsType: known, mountFlags: parseMountFlags(mountFlags, known) };
+  const mountGroupId = fromMountGroup(volumeMountGroup);
+  const group = mountGroupId === undefined ? {} : { mountGroupId };
+  return { accessType: "mount", accessMode, fsType: known, mountFlags: parseMountFlags(mountFlags, known), ...group };
 }
 
 function fromProtoMode(mode: ProtoMode | undefined): AccessMode {
@@ -34,6 +33,15 @@ function fromProtoMode(mode: ProtoMode | undefined): AccessMode {
   const asked = ProtoMode[mode] ?? String(mode);
   throw invalid(`access mode ${asked} is not supported: a volume lives on one node, so use ${accessModes.join(", ")}`);
 }
+
+/** A number: names of groups mean something else in every container. The largest one stands for "no change". */
+function fromMountGroup(text: string): number | undefined {
+  if (text === "") return undefined;
+  if (/^(0|[1-9][0-9]{0,9})$/.test(text) && Number(text) < groupIdLimit) return Number(text);
+  throw invalid(`volume_mount_group "${text}" must be the number of a group, from 0 to ${groupIdLimit - 1}`);
+}
+
+const groupIdLimit = 2 ** 32 - 1;
 
 function fromFsType(fsType: string): FsType | undefined {
   if (fsType === "") return undefined;

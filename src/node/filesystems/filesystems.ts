@@ -5,6 +5,7 @@ import { CommandError, type RunCommand } from "../../system/command.js";
 import { btrfsTools } from "./btrfs-tools.js";
 import { ext4Tools } from "./ext4-tools.js";
 import type { FilesystemTools } from "./filesystem-tools.js";
+import { giveToGroup, isGiven } from "./group-owner.js";
 import { xfsTools } from "./xfs-tools.js";
 
 /** Looks for file systems on block devices, and has the tools of each type that a volume can have. */
@@ -14,6 +15,10 @@ export interface Filesystems {
   /** Takes away every signature that `probe` would find. Fails while something holds the device. */
   wipe(devicePath: string): Promise<void>;
   toolsOf(fsType: FsType): FilesystemTools;
+  /** Lets a group use all of a mounted file system, which nobody else uses at that time. */
+  giveToGroup(directory: string, gid: number): Promise<void>;
+  /** Whether that was done. */
+  isGivenToGroup(directory: string, gid: number): Promise<boolean>;
 }
 
 /** util-linux, and each type's own programs. */
@@ -44,6 +49,14 @@ export class LinuxFilesystems implements Filesystems {
 
   toolsOf(fsType: FsType): FilesystemTools {
     return this.tools[fsType];
+  }
+
+  giveToGroup(directory: string, gid: number): Promise<void> {
+    return giveToGroup(directory, gid, this.runCommand);
+  }
+
+  isGivenToGroup(directory: string, gid: number): Promise<boolean> {
+    return isGiven(directory, gid);
   }
 }
 

@@ -23,6 +23,18 @@ export class FakeFilesystems implements Filesystems {
     this.contents.delete(devicePath);
   }
 
+  /** The group that a directory was given to last. */
+  readonly groups = new Map<string, number>();
+
+  async giveToGroup(directory: string, gid: number): Promise<void> {
+    await this.fail("giveToGroup");
+    this.groups.set(directory, gid);
+  }
+
+  async isGivenToGroup(directory: string, gid: number): Promise<boolean> {
+    return this.groups.get(directory) === gid;
+  }
+
   toolsOf(fsType: FsType): FilesystemTools {
     return {
       format: (devicePath, request) => this.format(devicePath, fsType, request),

@@ -29,6 +29,8 @@ export interface VolumeWish {
   /** What kubelet reads from the Secret that the StorageClass names for staging. */
   secrets?: Record<string, string>;
   contentSource?: VolumeContentSource;
+  /** The fsGroup of the pod. */
+  mountGroup?: string;
 }
 
 /** One volume, led through its life the way kubelet does it. The directories lie below `kubeletDirectory`. */
@@ -136,7 +138,11 @@ export class TestVolume {
     const { access, accessMode = AccessMode.SINGLE_NODE_WRITER } = this.wish;
     const mode = { mode: accessMode };
     if (access.kind === "block") return { accessType: { $case: "block", value: {} }, accessMode: mode };
-    const value = { fsType: access.fsType, mountFlags: access.mountFlags ?? [], volumeMountGroup: "" };
+    const value = {
+      fsType: access.fsType,
+      mountFlags: access.mountFlags ?? [],
+      volumeMountGroup: this.wish.mountGroup ?? "",
+    };
     return { accessType: { $case: "mount", value }, accessMode: mode };
   }
 }
