@@ -12,6 +12,8 @@ import {
   type NodeServer,
   NodeService,
 } from "./gen/csi/csi.js";
+import { IoErrorHistory } from "./health/io-error-history.js";
+import { VolumeHealth } from "./health/volume-health.js";
 import { createIdentityService } from "./identity/identity-service.js";
 import type { Logger } from "./log.js";
 import { type DeviceMapping, noMapping } from "./node/device-mapping.js";
@@ -78,16 +80,17 @@ export function createDriver({ driverName, version, nodeId }: DriverIdentity, pa
     checkHealth: parts.checkHealth,
     canExpandOnline: async () => (await blockDevices.capabilities()).onlineResize,
   });
+  const health = new VolumeHealth({ pools, blockDevices, ioErrors: new IoErrorHistory(blockDevices) });
   const snapshotterParts = { ...snapshots, pools };
   const controller = {
-    ...createControllerService({ provisioner, expander, modifier, pools, topology }),
+    ...createControllerService({ provisioner, expander, modifier, pools, health, topology }),
     ...createSnapshotHandlers({ snapshotter: new Snapshotter(snapshotterParts), index, topology }),
   };
   const groups = new SnapshotGroups(snapshotterParts);
   const groupController = createGroupControllerService({ groups, topology });
   const dependencies = toNodeDependencies(parts);
   const ephemeral = createEphemeralVolumes(parts);
-  const node = createNodeService(dependencies, { ...parts, nodeId, topology, ephemeral });
+  const node = createNodeService(dependencies, { ...parts, nodeId, topology, ephemeral, health });
 
   const findName: FindName = (kind, id) => (kind === "volume" ? pools.peekVolume(id)?.name : index.peekName(id));
   const options = { wrap: createChain({ ...defaultChainOptions, lock, findName }), logger };

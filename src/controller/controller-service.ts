@@ -8,6 +8,7 @@ import {
   type ValidateVolumeCapabilitiesRequest,
   type ValidateVolumeCapabilitiesResponse,
 } from "../gen/csi/csi.js";
+import type { VolumeHealth } from "../health/volume-health.js";
 import { explainMismatch } from "../pools/capability-check.js";
 import { parseMutableParameters } from "../pools/limits.js";
 import type { Pools } from "../pools/pools.js";
@@ -21,6 +22,7 @@ import type { Handlers } from "../rpc/handler.js";
 import { requireField, requireVolumeId } from "../rpc/required.js";
 import type { NodeTopology } from "../rpc/topology.js";
 import { fromProtoCapabilities } from "../rpc/volume-capability.js";
+import { createHealthHandlers } from "./health-service.js";
 import { listPage } from "./page.js";
 import { createVolumeChangeHandlers } from "./volume-change-service.js";
 
@@ -36,6 +38,8 @@ const rpcTypes = [
   RpcType.CLONE_VOLUME,
   RpcType.GET_SNAPSHOT,
   RpcType.SINGLE_NODE_MULTI_WRITER,
+  RpcType.GET_VOLUME_HEALTH,
+  RpcType.LIST_VOLUME_HEALTH,
 ];
 
 export interface ControllerDependencies {
@@ -43,6 +47,7 @@ export interface ControllerDependencies {
   expander: VolumeExpander;
   modifier: VolumeModifier;
   pools: Pools;
+  health: VolumeHealth;
   topology: NodeTopology;
 }
 
@@ -57,6 +62,7 @@ export function createControllerService(dependencies: ControllerDependencies): H
       return {};
     },
     ...createVolumeChangeHandlers({ ...dependencies, toProto }),
+    ...createHealthHandlers(dependencies.health),
     validateVolumeCapabilities: async (request) => validateCapabilities(request, pools),
     listVolumes: async ({ startingToken, maxEntries }) => {
       const { items, nextToken } = listPage(pools.listVolumes(), startingToken, maxEntries);

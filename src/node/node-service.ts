@@ -6,12 +6,14 @@ import {
   VolumeUsage_Unit as Unit,
   type VolumeUsage,
 } from "../gen/csi/csi.js";
+import type { VolumeHealth } from "../health/volume-health.js";
 import { isEphemeral, pickAttributes, readPodIdentity } from "../pools/ephemeral-attributes.js";
 import type { Handlers } from "../rpc/handler.js";
 import { requireField, requireVolumeId } from "../rpc/required.js";
 import type { NodeTopology } from "../rpc/topology.js";
 import { fromProtoCapability } from "../rpc/volume-capability.js";
 import type { EphemeralRequest, EphemeralVolumes } from "./ephemeral-volumes.js";
+import { createNodeHealthHandlers } from "./health-service.js";
 import { KubeletDirectory } from "./kubelet-directory.js";
 import type { NodeDependencies } from "./node-dependencies.js";
 import { type PublishRequest, VolumePublisher } from "./volume-publisher.js";
@@ -23,6 +25,8 @@ const rpcTypes = [
   RpcType.GET_VOLUME_STATS,
   RpcType.SINGLE_NODE_MULTI_WRITER,
   RpcType.VOLUME_MOUNT_GROUP,
+  RpcType.GET_VOLUME_HEALTH,
+  RpcType.GET_STORAGE_HEALTH,
 ];
 
 export interface NodeOptions {
@@ -33,6 +37,7 @@ export interface NodeOptions {
   /** Everything is staged and published below it. */
   kubeletDir: string;
   ephemeral: EphemeralVolumes;
+  health: VolumeHealth;
 }
 
 /** The node's RPCs. */
@@ -70,6 +75,7 @@ export function createNodeService(dependencies: NodeDependencies, options: NodeO
       const path = requireField("volume_path", volumePath);
       return { usage: toProtoUsage(await readVolumeStats(requireVolumeId(volumeId), path, dependencies)) };
     },
+    ...createNodeHealthHandlers(options.health, dependencies),
     nodeGetCapabilities: async () => ({
       capabilities: rpcTypes.map((type) => ({ type: { $case: "rpc", value: { type } } })),
     }),

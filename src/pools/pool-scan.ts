@@ -21,7 +21,12 @@ export interface PoolContent {
 export interface UnusableVolume {
   id: string;
   reason: string;
+  /** Whether its image is missing or too short. */
+  hasLostBytes: boolean;
 }
+
+/** An image has fewer bytes than its volume. */
+class LostBytes extends DriverError {}
 
 /** Reads every volume of a pool and books it. One bad record never hides the others. */
 export async function scanPool(pool: Pool): Promise<PoolContent> {
@@ -41,7 +46,7 @@ async function scanVolume(pool: Pool, id: string, content: PoolContent): Promise
   } catch (error) {
     pool.ledger.record(id, await readImageSize(pool, id));
     if (hasErrno(error, "ENOENT")) content.orphans.push(id);
-    else content.unusable.push({ id, reason: toMessage(error) });
+    else content.unusable.push({ id, reason: toMessage(error), hasLostBytes: error instanceof LostBytes });
   }
 }
 
@@ -57,7 +62,8 @@ async function readVolume(pool: Pool, id: string): Promise<Volume> {
   if (imageBytes !== expectedBytes && !isGrowing) {
     const found = imageBytes === 0n ? "is missing or empty" : `has ${imageBytes} bytes`;
     const expected = `the volume has ${expectedBytes}: restore the image from a backup`;
-    throw new DriverError("internal", `${pool.imagePath(id)} ${found}, ${expected}`);
+    const message = `${pool.imagePath(id)} ${found}, ${expected}`;
+    throw imageBytes < expectedBytes ? new LostBytes("internal", message) : new DriverError("internal", message);
   }
   return { ...volume, pool: pool.name };
 }

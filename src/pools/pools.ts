@@ -3,7 +3,7 @@ import type { Logger } from "../log.js";
 import type { FillImage } from "./image.js";
 import type { Pool } from "./pool.js";
 import { findPoolUuid } from "./pool-directory.js";
-import { scanPool } from "./pool-scan.js";
+import { scanPool, type UnusableVolume } from "./pool-scan.js";
 import type { Volume } from "./volume.js";
 import { isVolumeId } from "./volume-id.js";
 
@@ -11,7 +11,7 @@ import { isVolumeId } from "./volume-id.js";
 export class Pools {
   private readonly volumesById = new Map<string, Volume>();
   private readonly idsByName = new Map<string, string>();
-  private readonly unusable = new Map<string, string>();
+  private readonly unusable = new Map<string, UnusableVolume>();
   private readonly orphans: Array<{ pool: Pool; id: string }> = [];
 
   private constructor(
@@ -43,8 +43,8 @@ export class Pools {
 
   /** Undefined for an unknown id; a volume with an unusable record is an error that says what is wrong with it. */
   findVolume(id: string): Volume | undefined {
-    const reason = this.unusable.get(id);
-    if (reason !== undefined) throw new DriverError("refused", `volume ${id} cannot be used: ${reason}`);
+    const unusable = this.unusable.get(id);
+    if (unusable !== undefined) throw new DriverError("refused", `volume ${id} cannot be used: ${unusable.reason}`);
     return this.volumesById.get(id);
   }
 
@@ -58,6 +58,15 @@ export class Pools {
   /** The usable volume of this id, without complaint about unusable ones. */
   peekVolume(id: string): Volume | undefined {
     return this.volumesById.get(id);
+  }
+
+  /** What is wrong with the volume of this id, if its record or image cannot be used. */
+  findUnusable(id: string): UnusableVolume | undefined {
+    return this.unusable.get(id);
+  }
+
+  listUnusable(): UnusableVolume[] {
+    return [...this.unusable.values()];
   }
 
   findVolumeByName(name: string): Volume | undefined {
@@ -161,8 +170,9 @@ export class Pools {
     const { volumes, unusable, orphans, strangers } = await scanPool(pool);
     for (const volume of volumes) this.index(volume);
     for (const id of orphans) this.orphans.push({ pool, id });
-    for (const { id, reason } of unusable) {
-      this.unusable.set(id, reason);
+    for (const volume of unusable) {
+      const { id, reason } = volume;
+      this.unusable.set(id, volume);
       this.logger.error({ volumeId: id, pool: pool.name, reason }, "volume cannot be used, left as it is");
     }
     for (const name of strangers) {

@@ -4,7 +4,7 @@ import { Code, codeName, toStatus } from "./status.js";
 
 /** Asked every few seconds or for every volume: their lines are for debugging only. */
 const polledMethods =
-  /\/(Probe|GetPluginInfo|GetCapacity|\w*GetCapabilities|GetPluginCapabilities|NodeGetVolumeStats|Get|List)$/;
+  /\/(Probe|GetPluginInfo|GetCapacity|\w*GetCapabilities|GetPluginCapabilities|NodeGetVolumeStats|Get|List|\w*Health)$/;
 
 /** Writes one line when a call starts and one when it ends, the latter with its duration and code. */
 export function withLogging(): Wrapper {

@@ -1,0 +1,141 @@
+import { stat } from "node:fs/promises";
+import { setTimeout as sleep } from "node:timers/promises";
+import { type BlockDevice, BlockDeviceError, type BlockDevices } from "../engine/block-devices.js";
+import { hasErrno, toMessage } from "../errors.js";
+import { imageSizeBytesOf } from "../pools/image-size.js";
+import type { UnusableVolume } from "../pools/pool-scan.js";
+import type { Pools } from "../pools/pools.js";
+import type { Volume } from "../pools/volume.js";
+import type { StorageFinding, VolumeFinding } from "./finding.js";
+import type { IoErrorHistory } from "./io-error-history.js";
+import { findPoolFault } from "./pool-presence.js";
+
+export interface VolumeHealthParts {
+  pools: Pools;
+  blockDevices: BlockDevices;
+  ioErrors: IoErrorHistory;
+}
+
+/** Something of a volume's id that is not well. */
+export interface AbnormalVolume {
+  id: string;
+  findings: VolumeFinding[];
+}
+
+/** A device that is handed from one engine to the next is quiesced for so long and no longer. */
+const handOverMsMax = 2_000;
+const pauseMs = 100;
+
+/** How volumes do, as far as records, images, pools and devices tell. */
+export class VolumeHealth {
+  constructor(private readonly parts: VolumeHealthParts) {}
+
+  /** What is wrong with a volume; nothing when it is well, and an error when there is no such volume. */
+  async check(volumeId: string): Promise<VolumeFinding[]> {
+    const { pools, ioErrors } = this.parts;
+    const unusable = pools.findUnusable(volumeId);
+    if (unusable !== undefined) return [toFinding(unusable)];
+    const volume = pools.getVolume(volumeId);
+    const poolFault = await findPoolFault(pools.poolOf(volume));
+    if (poolFault !== undefined) return [{ status: "inaccessible", reason: "PoolUnavailable", message: poolFault }];
+    const found = await Promise.all([this.checkImage(volume), this.checkDevice(volumeId)]);
+    return [...found.flat(), ...ioErrors.findings(volumeId)];
+  }
+
+  /** Every volume that something is wrong with, in the order of their ids. */
+  async listAbnormal(): Promise<AbnormalVolume[]> {
+    const { pools } = this.parts;
+    const ids = [...pools.listVolumes(), ...pools.listUnusable()].map(({ id }) => id).sort();
+    const checked = await Promise.all(ids.map((id) => this.checkListed(id)));
+    return checked.filter(({ findings }) => findings.length > 0);
+  }
+
+  /** What is wrong with the engine and the pools. */
+  async checkStorage(): Promise<StorageFinding[]> {
+    const { pools, blockDevices, ioErrors } = this.parts;
+    const findings: StorageFinding[] = [];
+    await blockDevices.list().catch((error: unknown) => {
+      findings.push({ status: "unreachable", reason: "EngineUnavailable", message: toMessage(error) });
+    });
+    for (const name of pools.names) {
+      const pool = pools.find(name);
+      const message = pool === undefined ? undefined : await findPoolFault(pool);
+      if (message !== undefined) findings.push({ status: "unreachable", reason: "PoolUnavailable", message });
+    }
+    const full = pools.listVolumes().find(({ id }) => ioErrors.findings(id).some(isOutOfSpace));
+    if (full === undefined) return joinByReason(findings);
+    const message = `pool ${full.pool} is full: writes of thin volumes fail, so free some of it or give it more`;
+    return joinByReason([...findings, { status: "degraded", reason: "PoolOutOfSpace", message }]);
+  }
+
+  /** A volume that was deleted since the list was made is none of it. */
+  private async checkListed(id: string): Promise<AbnormalVolume> {
+    const { pools } = this.parts;
+    const isThere = pools.peekVolume(id) !== undefined || pools.findUnusable(id) !== undefined;
+    const findings = isThere ? await this.check(id) : [];
+    return { id, findings };
+  }
+
+  private async checkImage(volume: Volume): Promise<VolumeFinding[]> {
+    const path = this.parts.pools.poolOf(volume).imagePath(volume.id);
+    const expectedBytes = imageSizeBytesOf(volume);
+    try {
+      const { size } = await stat(path, { bigint: true });
+      if (size >= expectedBytes || this.parts.pools.peekVolume(volume.id) === undefined) return [];
+      return [imageLost(`${path} has ${size} bytes, the volume has ${expectedBytes}: restore it from a backup`)];
+    } catch (error) {
+      if (this.parts.pools.peekVolume(volume.id) === undefined) return [];
+      if (hasErrno(error, "ENOENT")) return [imageLost(`${path} is missing: restore it from a backup`)];
+      return [{ status: "inaccessible", reason: "PoolUnavailable", message: toMessage(error) }];
+    }
+  }
+
+  private async checkDevice(volumeId: string): Promise<VolumeFinding[]> {
+    try {
+      const device = await this.findSettled(volumeId);
+      if (device === undefined || device.state === "live") return [];
+      const [reason, what] =
+        device.state === "dead"
+          ? (["DeviceDead", "the kernel has ended it: unstage and stage the volume again"] as const)
+          : (["DeviceQuiesced", "its requests wait for an engine: look whether one is running"] as const);
+      return [{ status: "inaccessible", reason, message: `${device.path} is ${device.state}: ${what}` }];
+    } catch (error) {
+      if (!(error instanceof BlockDeviceError) || error.code !== "unavailable") throw error;
+      return [{ status: "inaccessible", reason: "EngineUnavailable", message: error.message }];
+    }
+  }
+
+  private async findSettled(volumeId: string): Promise<BlockDevice | undefined> {
+    const { blockDevices } = this.parts;
+    let device = await blockDevices.find(volumeId);
+    for (let waitedMs = 0; device?.state === "quiesced" && waitedMs < handOverMsMax; waitedMs += pauseMs) {
+      await sleep(pauseMs);
+      device = await blockDevices.find(volumeId);
+    }
+    return device;
+  }
+}
+
+function toFinding({ reason: message, hasLostBytes }: UnusableVolume): VolumeFinding {
+  if (hasLostBytes) return imageLost(message);
+  return { status: "inaccessible", reason: "RecordUnusable", message };
+}
+
+function imageLost(message: string): VolumeFinding {
+  return { status: "data_loss", reason: "ImageLost", message };
+}
+
+function isOutOfSpace({ reason }: VolumeFinding): boolean {
+  return reason === "PoolOutOfSpace";
+}
+
+/** CSI wants each reason once. */
+function joinByReason(findings: readonly StorageFinding[]): StorageFinding[] {
+  const joined = new Map<string, StorageFinding>();
+  for (const finding of findings) {
+    const same = joined.get(finding.reason);
+    const message = same === undefined ? finding.message : `${same.message}; ${finding.message}`;
+    joined.set(finding.reason, { ...finding, message });
+  }
+  return [...joined.values()];
+}

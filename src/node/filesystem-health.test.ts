@@ -1,0 +1,66 @@
+import { mkdir, symlink, writeFile } from "node:fs/promises";
+import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
+import { mebibyte, mountCapability, Workspace } from "../testing/workspace.js";
+import { checkFilesystem } from "./filesystem-health.js";
+import { VolumeStager } from "./volume-stager.js";
+
+let workspace: Workspace;
+let volumeId: string;
+
+beforeEach(async () => {
+  workspace = await Workspace.create();
+  const range = { requiredBytes: 2n * mebibyte, limitBytes: undefined };
+  const capabilities = [mountCapability];
+  const volume = await workspace.provisioner.create({ name: "a", range, capabilities, parameters: {} });
+  volumeId = volume.id;
+});
+afterEach(async () => await workspace.remove());
+
+async function stage(): Promise<void> {
+  const stagingPath = await workspace.makeDirectory("targets", "staging");
+  await new VolumeStager(workspace).stage({ volumeId, stagingPath, capability: mountCapability, secrets: {} });
+}
+
+async function setErrorCount(count: number): Promise<void> {
+  const number = workspace.mounter.entries[0]?.deviceNumber ?? "";
+  await mkdir(workspace.path("sys/dev/block"), { recursive: true });
+  await mkdir(workspace.path("sys/block/dm-7"), { recursive: true });
+  await mkdir(workspace.path("sys/fs/ext4/dm-7"), { recursive: true });
+  await symlink("../../block/dm-7", workspace.path("sys/dev/block", number));
+  await writeFile(workspace.path("sys/fs/ext4/dm-7/errors_count"), `${count}\n`);
+}
+
+const check = () => checkFilesystem(volumeId, workspace, workspace.path("sys"));
+
+describe("the file system of a volume", () => {
+  test("that is not staged has nothing wrong with it", async () => {
+    expect(await check()).toEqual([]);
+  });
+
+  test("that is staged and clean has nothing wrong with it", async () => {
+    await stage();
+    expect(await check()).toEqual([]);
+    await setErrorCount(0);
+    expect(await check()).toEqual([]);
+  });
+
+  test("that the kernel has shut down is unusable", async () => {
+    await stage();
+    workspace.mounter.entries[0]?.superOptions.push("shutdown");
+    const message = expect.stringContaining("the kernel has shut it down (shutdown)");
+    expect(await check()).toEqual([{ status: "inaccessible", reason: "FilesystemUnusable", message }]);
+  });
+
+  test("that the kernel made read-only after an error is unusable", async () => {
+    await stage();
+    workspace.mounter.entries[0]?.superOptions.splice(0, 1, "ro");
+    expect(await check()).toMatchObject([{ status: "inaccessible", reason: "FilesystemUnusable" }]);
+  });
+
+  test("in which ext4 has counted errors is degraded", async () => {
+    await stage();
+    await setErrorCount(3);
+    const message = expect.stringContaining("ext4 has counted 3 errors");
+    expect(await check()).toEqual([{ status: "degraded", reason: "FilesystemErrors", message }]);
+  });
+});
