@@ -10,10 +10,17 @@ export interface FioResult {
   name: string;
   readIos: number;
   writeIos: number;
+  /** Requests of both kinds each second, by fio's own clock. */
+  iops: number;
+}
+
+interface FioDirection {
+  total_ios: number;
+  iops: number;
 }
 
 interface FioOutput {
-  jobs: { jobname: string; error: number; read: { total_ios: number }; write: { total_ios: number } }[];
+  jobs: { jobname: string; error: number; read: FioDirection; write: FioDirection }[];
 }
 
 /** Every write is checked against its own checksum later, and the first wrong one ends the run. */
@@ -51,5 +58,6 @@ function parseResults(stdout: string, stderr: string): FioResult[] {
     name: jobname,
     readIos: read.total_ios,
     writeIos: write.total_ios,
+    iops: read.iops + write.iops,
   }));
 }
