@@ -525,6 +525,7 @@ describe("GetCapacity", () => {
   test("is the pool's, with the same maximum for one volume", async () => {
     const { response } = await client.call(rpcs.getCapacity, { parameters: { pool: "memory" } });
     expect(response).toMatchObject({ availableCapacity: 64n * mebibyte, maximumVolumeSize: 64n * mebibyte });
+    expect(response?.minimumVolumeSize).toBe(mebibyte);
   });
 
   test("is 0 on another node and in a pool that this node lacks", async () => {

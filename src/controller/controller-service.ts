@@ -10,6 +10,7 @@ import {
 } from "../gen/csi/csi.js";
 import type { VolumeHealth } from "../health/volume-health.js";
 import { explainMismatch } from "../pools/capability-check.js";
+import { smallestSizeBytes } from "../pools/capacity-range.js";
 import { parseMutableParameters } from "../pools/limits.js";
 import type { Pools } from "../pools/pools.js";
 import type { Volume } from "../pools/volume.js";
@@ -70,7 +71,8 @@ export function createControllerService(dependencies: ControllerDependencies): H
     },
     getCapacity: async (request) => {
       const availableCapacity = await readCapacity(request, dependencies);
-      return { availableCapacity, maximumVolumeSize: availableCapacity, minimumVolumeSize: undefined };
+      const minimumVolumeSize = smallestSizeBytes;
+      return { availableCapacity, maximumVolumeSize: availableCapacity, minimumVolumeSize };
     },
     controllerGetCapabilities: async () => ({
       capabilities: rpcTypes.map((type) => ({ type: { $case: "rpc", value: { type } } })),

@@ -7,17 +7,23 @@ import type { MemoryFilesystems } from "./memory-filesystem.js";
 import { Pool } from "./pool.js";
 import { openPoolDirectory } from "./pool-directory.js";
 import { PoolRegistry } from "./pool-registry.js";
+import type { PoolSettings } from "./pool-settings.js";
 import { Pools } from "./pools.js";
 
 export type PoolRequest = FilePoolRequest | MemoryPoolRequest;
 
-export interface FilePoolRequest {
+interface PoolWish {
+  /** What is left out is `defaultPoolSettings`. */
+  settings?: Partial<PoolSettings> | undefined;
+}
+
+export interface FilePoolRequest extends PoolWish {
   kind: "file";
   name: string;
   directory: string;
 }
 
-export interface MemoryPoolRequest {
+export interface MemoryPoolRequest extends PoolWish {
   kind: "memory";
   name: string;
   budgetBytes: bigint;

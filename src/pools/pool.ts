@@ -5,15 +5,17 @@ import type { RunCommand } from "../system/command.js";
 import { makeDirectoryDurably, syncDirectory, temporaryPathOf } from "../system/files.js";
 import type { ImageFiles } from "../system/image-files.js";
 import { KeyedMutex } from "../system/keyed-mutex.js";
+import { toBookedBytes, toSizeBytes } from "./booking.js";
 import { maxBytes } from "./bytes.js";
 import { createImage, cutImage, type FillImage, growImage, isOutOfSpace, readAllocatedBytes } from "./image.js";
 import { imageSizeBytesOf } from "./image-size.js";
 import { Ledger, type SpaceUsage } from "./ledger.js";
 import type { PoolDirectory } from "./pool-directory.js";
+import { defaultPoolSettings, type PoolSettings, toReservedBytes } from "./pool-settings.js";
 import { writeRecord } from "./record-file.js";
 import { readSharedBytes } from "./shared-bytes.js";
 import { SnapshotFolder } from "./snapshot-folder.js";
-import type { Volume } from "./volume.js";
+import type { Provisioning, Volume } from "./volume.js";
 import { VolumeMark, type VolumeMarkName, volumeMarkNames } from "./volume-mark.js";
 import { volumeRecordFormat } from "./volume-record.js";
 
@@ -24,11 +26,20 @@ export interface PoolSpec {
   kind: PoolKind;
   /** Set for memory pools; a file pool may use its whole file system. */
   budgetBytes?: bigint | undefined;
+  /** What is left out is `defaultPoolSettings`. */
+  settings?: Partial<PoolSettings> | undefined;
+}
+
+/** How much room a pool has, whoever uses it. */
+export interface PoolSpace {
+  sizeBytes: bigint;
+  freeBytes: bigint;
 }
 
 /** One pool: makes and removes volumes on disk, and keeps the ledger of what they hold. */
 export class Pool {
   readonly ledger: Ledger;
+  readonly settings: PoolSettings;
   private readonly mutex = new KeyedMutex();
   readonly snapshots: SnapshotFolder;
   private readonly snapshotIds = new Set<string>();
@@ -43,6 +54,7 @@ export class Pool {
   ) {
     this.ledger = new Ledger(spec.name);
     this.snapshots = new SnapshotFolder(directory.snapshotsPath);
+    this.settings = { ...defaultPoolSettings, ...spec.settings };
   }
 
   get name(): string {
@@ -53,14 +65,29 @@ export class Pool {
     return join(this.volumePath(volumeId), "image");
   }
 
-  /** Bytes that a new volume could have. */
-  async readAvailableBytes(): Promise<bigint> {
-    return this.ledger.availableBytes(await this.readUsage());
+  /** Bytes that a new volume could have: thin ones more than thick ones where the pool is over-committed. */
+  async readAvailableBytes(provisioning: Provisioning = "thick"): Promise<bigint> {
+    const { overcommit } = this.settings;
+    return toSizeBytes(this.ledger.availableBytes(await this.readUsage()), { provisioning, overcommit });
+  }
+
+  /** What a volume takes of the ledger: its image, or less for thin volumes of an over-committed pool. */
+  bookedBytesOf(volume: Pick<Volume, "sizeBytes" | "parameters">): bigint {
+    const { provisioning } = volume.parameters;
+    return toBookedBytes(imageSizeBytesOf(volume), { provisioning, overcommit: this.settings.overcommit });
+  }
+
+  /** As `df` has it: what only root may take of a file system is no room. A memory pool's size is its budget. */
+  async readSpace(): Promise<PoolSpace> {
+    const { blocks, bfree, bavail, bsize } = await statfs(this.directory.path, { bigint: true });
+    const usedBytes = (blocks - bfree) * bsize;
+    const sizeBytes = this.spec.budgetBytes ?? usedBytes + bavail * bsize;
+    return { sizeBytes, freeBytes: maxBytes(sizeBytes - usedBytes, 0n) };
   }
 
   /** Makes image, then record; `fill` makes an image that begins with something. A failure leaves nothing of the volume. */
   async createVolume(volume: Volume, fill?: FillImage): Promise<void> {
-    await this.book((usage) => this.ledger.reserve(volume.id, imageSizeBytesOf(volume), usage));
+    await this.book((usage) => this.ledger.reserve(volume.id, this.bookedBytesOf(volume), usage));
     try {
       await this.createFiles(volume, fill);
       this.bookVolume(volume);
@@ -72,7 +99,7 @@ export class Pool {
 
   /** Books a volume that exists, whether it fits or not. */
   bookVolume(volume: Volume): void {
-    this.ledger.record(volume.id, imageSizeBytesOf(volume));
+    this.ledger.record(volume.id, this.bookedBytesOf(volume));
     if (volume.contentSource !== undefined) this.cloneIds.add(volume.id);
   }
 
@@ -100,12 +127,12 @@ export class Pool {
    * volume is as it was, or is marked as growing, which a repeated call finishes and the next start takes back.
    */
   async growVolume(volume: Volume, toBytes: bigint): Promise<Volume> {
-    const imageSizeBytes = imageSizeBytesOf({ ...volume, sizeBytes: toBytes });
-    await this.book((usage) => this.ledger.grow(volume.id, imageSizeBytes, usage));
+    const bookedBytes = this.bookedBytesOf({ ...volume, sizeBytes: toBytes });
+    await this.book((usage) => this.ledger.grow(volume.id, bookedBytes, usage));
     const growing = { ...volume, growingToBytes: toBytes };
     try {
       await this.writeVolume(growing);
-      await this.growImage(growing, imageSizeBytes);
+      await this.growImage(growing, imageSizeBytesOf({ ...volume, sizeBytes: toBytes }));
     } catch (cause) {
       // What cannot be undone now is taken back at the next start, or finished by a repetition.
       await this.undoGrowth(growing).catch(() => undefined);
@@ -123,7 +150,7 @@ export class Pool {
     await cutImage(this.imagePath(id), imageSizeBytesOf(volume));
     const restored = { ...volume, growingToBytes: undefined };
     await this.writeVolume(restored);
-    this.ledger.record(id, imageSizeBytesOf(volume));
+    this.ledger.record(id, this.bookedBytesOf(volume));
     return restored;
   }
 
@@ -205,8 +232,9 @@ export class Pool {
   private async readUsage(): Promise<SpaceUsage> {
     const outstandingBytes = await this.readOutstandingBytes();
     const { bavail, blocks, bsize } = await statfs(this.directory.path, { bigint: true });
-    const freeBytes = bavail * bsize;
-    return { limitBytes: this.spec.budgetBytes ?? blocks * bsize, freeBytes, outstandingBytes };
+    const sizeBytes = this.spec.budgetBytes ?? blocks * bsize;
+    const keptBytes = toReservedBytes(this.settings.reserve, sizeBytes);
+    return { limitBytes: sizeBytes - keptBytes, freeBytes: bavail * bsize - keptBytes, outstandingBytes };
   }
 
   // Of images that share a block all but the first were made from another one: leaving those out counts none too few.

@@ -89,8 +89,8 @@ export class VolumeProvisioner {
 
   /** Bytes that the largest possible new volume with these parameters could have; 0 in a pool this node lacks. */
   async readAvailableBytes(parameters: Record<string, string>): Promise<bigint> {
-    const { pool, logicalBlockSizeBytes, encryption } = parseVolumeParameters(parameters);
-    const imageBytes = (await this.pools.find(pool)?.readAvailableBytes()) ?? 0n;
+    const { pool, provisioning, logicalBlockSizeBytes, encryption } = parseVolumeParameters(parameters);
+    const imageBytes = (await this.pools.find(pool)?.readAvailableBytes(provisioning)) ?? 0n;
     const availableBytes = volumeSizeBytesOf(imageBytes, { encryption });
     return availableBytes - (availableBytes % BigInt(logicalBlockSizeBytes));
   }

@@ -12,6 +12,7 @@ import { VolumeDevices } from "../node/volume-devices.js";
 import type { MemoryFilesystems } from "../pools/memory-filesystem.js";
 import { openPools, type PoolDependencies, type PoolRequest } from "../pools/open-pools.js";
 import { openSnapshots, type Snapshots } from "../pools/open-snapshots.js";
+import type { PoolSettings } from "../pools/pool-settings.js";
 import type { Pools } from "../pools/pools.js";
 import { SnapshotGroups } from "../pools/snapshot-groups.js";
 import { Snapshotter } from "../pools/snapshotter.js";
@@ -51,6 +52,8 @@ export class Workspace implements NodeDependencies {
   /** Replaced by tests that want a program to fail. */
   runCommand: RunCommand = runRealCommand;
   readonly imageFiles = new FakeImageFiles();
+  /** Of the memory pool, from the next `reopen` on. */
+  memorySettings: Partial<PoolSettings> = {};
   pools!: Pools;
   snapshots!: Snapshots;
 
@@ -70,7 +73,7 @@ export class Workspace implements NodeDependencies {
   get poolRequests(): PoolRequest[] {
     return [
       { kind: "file", name: "disk", directory: this.path("disk") },
-      { kind: "memory", name: "memory", budgetBytes: 64n * mebibyte },
+      { kind: "memory", name: "memory", budgetBytes: 64n * mebibyte, settings: this.memorySettings },
     ];
   }
 
