@@ -1,3 +1,4 @@
+import type { ConfigFile } from "./cli/config-schema.js";
 import {
   ConfigError,
   parseByteSize,
@@ -9,6 +10,7 @@ import {
   parsePoolFlag,
 } from "./cli/values.js";
 import type { LogLevel } from "./log-levels.js";
+import type { EphemeralRules } from "./pools/ephemeral-rules.js";
 import type { PoolRequest } from "./pools/open-pools.js";
 
 /** Everything that the node process can be told, checked. */
@@ -24,8 +26,10 @@ export interface NodeConfig {
   logLevel: LogLevel;
   /** Serve on a kernel that is known to break. */
   allowBrokenKernel: boolean;
-  /** In the order of the command line; the first is the default for volumes that name none. */
+  /** Those of the configuration file before those of the flags; the first is the default for volumes that name none. */
   pools: PoolRequest[];
+  /** What pods may have as inline volumes. Default: `defaultEphemeralRules`. */
+  ephemeral?: EphemeralRules | undefined;
 }
 
 /** The flags of `ublk-csi node` as typed. */
@@ -38,6 +42,8 @@ export interface NodeFlags {
   driverName: string;
   logLevel: string;
   allowBrokenKernel?: boolean;
+  /** The path of a configuration file. */
+  config?: string | undefined;
   pools: Array<{ flag: "--pool" | "--memory-pool"; text: string }>;
 }
 
@@ -63,8 +69,10 @@ export function readCommandEnvironment(): Record<string, string | undefined> {
   return { ...process.env, PATH: `${PATH}:/usr/sbin:/usr/bin:/sbin:/bin`, LC_ALL: "C.UTF-8" };
 }
 
-/** Checks flags and environment; the first thing wrong is a ConfigError. */
-export function createNodeConfig(flags: NodeFlags, environment: Environment): NodeConfig {
+/** Checks flags and environment and adds what the configuration file has; the first thing wrong is a ConfigError. */
+export function createNodeConfig(flags: NodeFlags, environment: Environment, file: ConfigFile = {}): NodeConfig {
+  const pools = joinPools(file.pools ?? [], flags.pools);
+  assertPoolsExist(file.ephemeral, pools);
   return {
     socketPath: parseEndpoint(requireValue("--endpoint", flags.endpoint ?? environment.endpoint, "CSI_ENDPOINT")),
     nodeId: parseNodeId(requireValue("--node-id", flags.nodeId ?? environment.nodeId, "NODE_ID")),
@@ -74,7 +82,8 @@ export function createNodeConfig(flags: NodeFlags, environment: Environment): No
     driverName: parseDriverName(flags.driverName),
     logLevel: parseLogLevel(flags.logLevel),
     allowBrokenKernel: flags.allowBrokenKernel ?? false,
-    pools: parsePools(flags.pools),
+    pools,
+    ephemeral: file.ephemeral,
   };
 }
 
@@ -83,9 +92,20 @@ function requireValue(flag: string, value: string | undefined, variable: string)
   throw new ConfigError(`${flag} is required: give the flag, or set ${variable}`);
 }
 
-function parsePools(flags: NodeFlags["pools"]): PoolRequest[] {
-  if (flags.length === 0) throw new ConfigError("at least one --pool NAME=DIR or --memory-pool NAME=BYTES is required");
-  const pools = flags.map(({ flag, text }) => parsePool(flag, text));
+function assertPoolsExist(ephemeral: EphemeralRules | undefined, pools: readonly PoolRequest[]): void {
+  const names = pools.map((pool) => pool.name);
+  const unknown = ephemeral?.poolNames?.find((name) => !names.includes(name));
+  if (unknown === undefined) return;
+  throw new ConfigError(`--config: ephemeral.pools names "${unknown}", this node has the pools ${names.join(", ")}`);
+}
+
+function joinPools(ofFile: readonly PoolRequest[], flags: NodeFlags["pools"]): PoolRequest[] {
+  const pools = [...ofFile, ...flags.map(({ flag, text }) => parsePool(flag, text))];
+  if (pools.length === 0) {
+    throw new ConfigError(
+      "at least one --pool NAME=DIR or --memory-pool NAME=BYTES, or pools in --config, is required",
+    );
+  }
   const names = pools.map((pool) => pool.name);
   const repeated = names.find((name, position) => names.indexOf(name) !== position);
   if (repeated === undefined) return pools;

@@ -1,4 +1,7 @@
-import { describe, expect, test } from "@jest/globals";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import type { Environment, NodeConfig } from "../config.js";
 import { runProgram } from "./program.js";
 
@@ -73,7 +76,7 @@ describe("ublk-csi node", () => {
     [`node --endpoint unix:///${"x".repeat(120)} --node-id a --pool a=/a`, "path has 121 bytes, sockets take 107"],
     ["node --endpoint unix:///a --node-id -a --pool a=/a", '--node-id "-a" must be 1 to 63'],
     ["node --endpoint unix:///a --node-id a/b --pool a=/a", '--node-id "a/b" must be 1 to 63'],
-    [base, "at least one --pool NAME=DIR or --memory-pool NAME=BYTES is required"],
+    [base, "at least one --pool NAME=DIR or --memory-pool NAME=BYTES, or pools in --config, is required"],
     [`${base} --pool a`, '--pool "a" must be NAME=VALUE, such as --pool fast=/var/lib/fast'],
     [`${base} --pool =/a`, '--pool "=/a" must be NAME=VALUE'],
     [`${base} --pool a=b`, '--pool a "b" must be an absolute path below /'],
@@ -84,6 +87,7 @@ describe("ublk-csi node", () => {
     [`${base} --memory-pool a=-1`, '--memory-pool a size "-1" must be a whole number of bytes'],
     [`${base} --memory-pool a=0`, '--memory-pool a size "0" must be from 1Mi to 1024Ti'],
     [`${base} --memory-pool a=999999999Ti`, '--memory-pool a size "999999999Ti" must be from 1Mi to 1024Ti'],
+    [`${base} --config /nowhere.yaml`, "--config /nowhere.yaml cannot be read: ENOENT"],
     [`${base} --pool a=/a --state-dir state`, '--state-dir "state" must be an absolute path'],
     [`${base} --pool a=/a --engine tcp://a`, '--engine "tcp://a" must be unix://'],
     [`${base} --pool a=/a --driver-name ublk.csi.v1`, '--driver-name "ublk.csi.v1" must be 2 to 54'],
@@ -100,5 +104,35 @@ describe("ublk-csi node", () => {
     expect(errors).toHaveLength(1);
     expect(errors[0]).toMatch(/^ublk-csi: [^\n]+$/);
     expect(errors[0]).toContain(message);
+  });
+});
+
+describe("ublk-csi node --config", () => {
+  let directory: string;
+  beforeEach(async () => {
+    directory = await mkdtemp(join(tmpdir(), "ublk-csi-config-"));
+    const pool = "{ name: fast, kind: file, directory: /mnt/fast, overcommit: 2 }";
+    await writeFile(join(directory, "node.yaml"), `pools:\n  - ${pool}\n`);
+  });
+  afterEach(() => rm(directory, { recursive: true }));
+
+  test("puts the pools of the file before those of the flags", async () => {
+    const { config } = await run(`${base} --memory-pool scratch=1Gi --config ${directory}/node.yaml`);
+    expect(config?.pools).toEqual([
+      { kind: "file", name: "fast", directory: "/mnt/fast", settings: { overcommit: 2 } },
+      { kind: "memory", name: "scratch", budgetBytes: 1073741824n },
+    ]);
+  });
+
+  test("refuses pools for inline volumes that the node does not have", async () => {
+    await writeFile(join(directory, "node.yaml"), "ephemeral: { pools: [gold] }\n");
+    const { errors } = await run(`${base} --pool fast=/mnt/fast --config ${directory}/node.yaml`);
+    expect(errors).toEqual([expect.stringContaining('ephemeral.pools names "gold", this node has the pools fast')]);
+  });
+
+  test("refuses a pool that flags and file both define", async () => {
+    const { exitCode, errors } = await run(`${base} --pool fast=/other --config ${directory}/node.yaml`);
+    expect(exitCode).toBe(2);
+    expect(errors).toEqual([expect.stringContaining('pool name "fast" is given twice')]);
   });
 });

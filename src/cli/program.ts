@@ -1,5 +1,6 @@
 import { Command, CommanderError } from "commander";
 import { createNodeConfig, type Environment, type NodeConfig, type NodeFlags } from "../config.js";
+import { readConfigFile } from "./config-file.js";
 import { ConfigError } from "./values.js";
 
 export interface ProgramParts {
@@ -57,15 +58,20 @@ function createProgram(parts: ProgramParts, setExitCode: (code: number) => void)
       "--engine <url>",
       "socket of the ublk-csi engine that owns the devices; default: serve them in this process",
     )
+    .option("--config <file>", "YAML file with pools and their settings, besides the flags")
     .option("--pool <name=dir>", "directory for volumes, on xfs or ext4; repeatable", addPool("--pool"))
     .option("--memory-pool <name=size>", "memory for volumes, such as 4Gi; repeatable", addPool("--memory-pool"))
     .option("--driver-name <name>", "name of the CSI driver", "csi.ublk.io")
     .option("--log-level <level>", "trace, debug, info, warn, error or fatal", "info")
     .option("--allow-broken-kernel", "serve on a kernel that is known to break, at your own risk")
-    .addHelpText("after", "\nThe first pool given is the one for volumes whose StorageClass names none.")
+    .addHelpText(
+      "after",
+      "\nThe first pool, of the file or else of the flags, is the one for volumes whose StorageClass names none.",
+    )
     .allowExcessArguments(false)
     .action(async (options: Omit<NodeFlags, "pools">) => {
-      setExitCode(await parts.runNode(createNodeConfig({ ...options, pools }, parts.environment)));
+      const file = options.config === undefined ? undefined : await readConfigFile(options.config);
+      setExitCode(await parts.runNode(createNodeConfig({ ...options, pools }, parts.environment, file)));
     });
   return program;
 }

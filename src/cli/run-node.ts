@@ -94,7 +94,7 @@ async function start(config: NodeConfig, parts: NodeParts, { undo, onLockLost }:
   const checkHealth = () => pools.checkHealth();
   const mapping = parts.createMapping?.(pools) ?? noMapping;
   const checked = { ...parts, pools, blockDevices, snapshots, mapping, checkHealth };
-  const driverParts = { ...checked, socketPath, kubeletDir, volumeCountMax };
+  const driverParts = { ...checked, ephemeralRules: config.ephemeral, socketPath, kubeletDir, volumeCountMax };
   undo.push(await startCollecting(createEphemeralVolumes(driverParts)));
   const driver = createDriver({ ...config, ...parts }, driverParts);
   await driver.start();

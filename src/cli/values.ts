@@ -60,9 +60,16 @@ export function parsePoolFlag(flag: string, text: string): { name: string; value
     const example = flag === "--pool" ? "fast=/var/lib/fast" : "scratch=4Gi";
     throw new ConfigError(`${flag} "${text}" must be NAME=VALUE, such as ${flag} ${example}`);
   }
-  if (/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/.test(name)) return { name, value };
-  const form = "1 to 63 lower-case letters, digits or '-', the first and last not '-'";
-  throw new ConfigError(`${flag} "${text}": the name "${name}" must be ${form}`);
+  if (isPoolName(name)) return { name, value };
+  throw new ConfigError(`${flag} "${text}": the name "${name}" must be ${poolNameForm}`);
+}
+
+/** What `isPoolName` takes, for messages. */
+export const poolNameForm = "1 to 63 lower-case letters, digits or '-', the first and last not '-'";
+
+/** Whether a name is safe in paths, logs and StorageClasses. */
+export function isPoolName(name: string): boolean {
+  return /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/.test(name);
 }
 
 const smallestBudgetBytes = 1024n ** 2n;
