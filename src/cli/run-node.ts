@@ -14,6 +14,7 @@ import { readVolumeCountMax } from "../node/volume-limit.js";
 import type { MemoryFilesystems } from "../pools/memory-filesystem.js";
 import { openPools } from "../pools/open-pools.js";
 import { openSnapshots } from "../pools/open-snapshots.js";
+import { PollingPoolWatch } from "../pools/pool-watch.js";
 import type { Pools } from "../pools/pools.js";
 import { VolumeExpander } from "../pools/volume-expander.js";
 import type { RunCommand } from "../system/command.js";
@@ -89,6 +90,7 @@ async function start(config: NodeConfig, parts: NodeParts, { undo, onLockLost }:
   await new VolumeExpander(pools, blockDevices).growDevices(logger);
   const snapshots = await openSnapshots({ ...parts, pools, blockDevices });
   undo.push(() => snapshots.store.close());
+  undo.push(await startWatch(pools, blockDevices, logger));
   const { socketPath, kubeletDir } = config;
   const volumeCountMax = await readVolumeCountMax(release());
   const checkHealth = () => pools.checkHealth();
@@ -106,6 +108,19 @@ async function startCollecting(ephemeral: EphemeralVolumes): Promise<() => Promi
   await ephemeral.collectLeftovers();
   const timer = setInterval(() => void ephemeral.collectLeftovers(), collectEveryMs);
   return async () => clearInterval(timer);
+}
+
+/** A thin volume that is refused a block says at once what the next look at its pool would find. */
+async function startWatch(pools: Pools, blockDevices: BlockDevices, logger: Logger): Promise<() => Promise<void>> {
+  const watch = new PollingPoolWatch(pools.all, logger);
+  const stopListening = blockDevices.onEvent((event) => {
+    if (event.kind === "io-error" && event.errnoName === "ENOSPC") void watch.check();
+  });
+  await watch.start();
+  return async () => {
+    stopListening();
+    watch.stop();
+  };
 }
 
 type Lock = (path: string, what: string) => Promise<void>;

@@ -1,0 +1,112 @@
+import { toMessage } from "../errors.js";
+import type { Logger } from "../log.js";
+import type { Pool } from "./pool.js";
+import type { Watermarks } from "./pool-settings.js";
+
+/** How full a pool is, by its watermarks. */
+export type PoolLevel = "normal" | "warning" | "critical";
+
+export interface PoolState {
+  pool: string;
+  level: PoolLevel;
+  sizeBytes: bigint;
+  freeBytes: bigint;
+  /** Rounded to a tenth. */
+  usedPercent: number;
+  /** What the ledger has booked. */
+  bookedBytes: bigint;
+}
+
+/** Told when a pool passes a watermark, in either direction. */
+export type WatermarkListener = (state: PoolState, previous: PoolLevel) => void;
+
+/** What is known of the fill of pools, for health and metrics. */
+export interface PoolWatch {
+  /** Every pool as it was at the last look; empty before the first one. */
+  readStates(): PoolState[];
+  /** Returns the function that ends the listening. */
+  onWatermark(listener: WatermarkListener): () => void;
+}
+
+const everyMs = 10_000;
+/** A pool at a watermark would otherwise pass it with every block that is written and trimmed. */
+const calmPercent = 2;
+
+/** Looks at the pools every few seconds, and whenever it is told that one may have filled up. */
+export class PollingPoolWatch implements PoolWatch {
+  private readonly states = new Map<string, PoolState>();
+  private readonly listeners = new Set<WatermarkListener>();
+  private readonly logger: Logger;
+  private timer: NodeJS.Timeout | undefined;
+
+  constructor(
+    private readonly pools: readonly Pool[],
+    logger: Logger,
+  ) {
+    this.logger = logger.child({ component: "pool-watch" });
+  }
+
+  readStates(): PoolState[] {
+    return [...this.states.values()];
+  }
+
+  onWatermark(listener: WatermarkListener): () => void {
+    this.listeners.add(listener);
+    return () => void this.listeners.delete(listener);
+  }
+
+  /** Looks now and from then on. Does not keep the process alive. */
+  async start(): Promise<void> {
+    await this.check();
+    this.timer = setInterval(() => void this.check(), everyMs).unref();
+  }
+
+  stop(): void {
+    clearInterval(this.timer);
+  }
+
+  /** Looks at every pool now. One that cannot be read keeps its last state. */
+  async check(): Promise<void> {
+    for (const pool of this.pools) {
+      await this.checkPool(pool).catch((error: unknown) =>
+        this.logger.error({ pool: pool.name, err: error }, `pool cannot be read: ${toMessage(error)}`),
+      );
+    }
+  }
+
+  private async checkPool(pool: Pool): Promise<void> {
+    const { sizeBytes, freeBytes } = await pool.readSpace();
+    const previous = this.states.get(pool.name)?.level ?? "normal";
+    const usedPercent = toPercent(sizeBytes - freeBytes, sizeBytes);
+    const level = chooseLevel(usedPercent, pool.settings.watermarks, previous);
+    const state = {
+      pool: pool.name,
+      level,
+      sizeBytes,
+      freeBytes,
+      usedPercent,
+      bookedBytes: pool.ledger.reservedBytes,
+    };
+    this.states.set(pool.name, state);
+    if (level !== previous) this.announce(state, previous);
+  }
+
+  private announce(state: PoolState, previous: PoolLevel): void {
+    const { pool, level, usedPercent, freeBytes } = state;
+    const details = { pool, usedPercent, freeBytes: freeBytes.toString() };
+    if (level === "normal") this.logger.info(details, "pool has room again");
+    else this.logger.warn(details, `pool is filling up: ${level} watermark passed`);
+    for (const listener of this.listeners) listener(state, previous);
+  }
+}
+
+function toPercent(part: bigint, whole: bigint): number {
+  return whole === 0n ? 100 : Number((part * 1000n) / whole) / 10;
+}
+
+/** A level is reached at its mark, and left somewhat below it. */
+function chooseLevel(usedPercent: number, marks: Watermarks, previous: PoolLevel): PoolLevel {
+  const isAt = (mark: number, isHeld: boolean) => usedPercent >= mark - (isHeld ? calmPercent : 0);
+  if (isAt(marks.criticalPercent, previous === "critical")) return "critical";
+  return isAt(marks.warningPercent, previous !== "normal") ? "warning" : "normal";
+}
