@@ -1,5 +1,6 @@
 import { createControllerService } from "./controller/controller-service.js";
 import { createGroupControllerService } from "./controller/group-controller-service.js";
+import { createSnapshotMetadataService } from "./controller/snapshot-metadata-service.js";
 import { createSnapshotHandlers } from "./controller/snapshot-service.js";
 import type { BlockDevices } from "./engine/block-devices.js";
 import {
@@ -11,6 +12,8 @@ import {
   IdentityService,
   type NodeServer,
   NodeService,
+  type SnapshotMetadataServer,
+  SnapshotMetadataService,
 } from "./gen/csi/csi.js";
 import { IoErrorHistory } from "./health/io-error-history.js";
 import { VolumeHealth } from "./health/volume-health.js";
@@ -37,6 +40,7 @@ import { KeyedLock } from "./rpc/keyed-lock.js";
 import type { FindName } from "./rpc/locking.js";
 import { SocketServer } from "./rpc/server.js";
 import { implementService } from "./rpc/service.js";
+import { createStreamChain } from "./rpc/stream-chain.js";
 import { NodeTopology } from "./rpc/topology.js";
 
 export interface DriverIdentity {
@@ -88,12 +92,20 @@ export function createDriver({ driverName, version, nodeId }: DriverIdentity, pa
   };
   const groups = new SnapshotGroups(snapshotterParts);
   const groupController = createGroupControllerService({ groups, topology });
+  const snapshotMetadata = createSnapshotMetadataService({
+    ...snapshots,
+    getSnapshotImage: (snapshotId) => snapshots.store.getImage(snapshotId),
+  });
   const dependencies = toNodeDependencies(parts);
   const ephemeral = createEphemeralVolumes(parts);
   const node = createNodeService(dependencies, { ...parts, nodeId, topology, ephemeral, health });
 
   const findName: FindName = (kind, id) => (kind === "volume" ? pools.peekVolume(id)?.name : index.peekName(id));
-  const options = { wrap: createChain({ ...defaultChainOptions, lock, findName }), logger };
+  const options = {
+    wrap: createChain({ ...defaultChainOptions, lock, findName }),
+    wrapStream: createStreamChain(),
+    logger,
+  };
   const services = [
     {
       definition: IdentityService,
@@ -106,6 +118,10 @@ export function createDriver({ driverName, version, nodeId }: DriverIdentity, pa
     {
       definition: GroupControllerService,
       implementation: implementService<GroupControllerServer>(GroupControllerService, groupController, options),
+    },
+    {
+      definition: SnapshotMetadataService,
+      implementation: implementService<SnapshotMetadataServer>(SnapshotMetadataService, snapshotMetadata, options),
     },
     { definition: NodeService, implementation: implementService<NodeServer>(NodeService, node, options) },
   ];

@@ -21,6 +21,7 @@ export function createIdentityService(options: IdentityOptions): Handlers<Identi
     ServiceType.CONTROLLER_SERVICE,
     ServiceType.VOLUME_ACCESSIBILITY_CONSTRAINTS,
     ServiceType.GROUP_CONTROLLER_SERVICE,
+    ServiceType.SNAPSHOT_METADATA_SERVICE,
     ServiceType.SNAPSHOT_ACCESSIBILITY_CONSTRAINTS,
   ];
   return {

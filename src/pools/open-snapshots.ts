@@ -1,6 +1,7 @@
 import type { BlockDevices } from "../engine/block-devices.js";
 import type { Logger } from "../log.js";
 import type { ImageFiles } from "../system/image-files.js";
+import { ChangedBlocks } from "./changed-blocks.js";
 import { ImageUse } from "./image-use.js";
 import type { Pool } from "./pool.js";
 import type { Pools } from "./pools.js";
@@ -23,6 +24,7 @@ export interface Snapshots {
   store: SnapshotStore;
   replicator: Replicator;
   imageUse: ImageUse;
+  changedBlocks: ChangedBlocks;
 }
 
 const usualIntervalMs = 250;
@@ -38,7 +40,7 @@ export async function openSnapshots(parts: SnapshotParts): Promise<Snapshots> {
   const opening = new Opening(parts, store, logger);
   for (const pool of parts.pools.all) await opening.readPool(pool);
   await opening.finish();
-  return { store, replicator, imageUse: new ImageUse() };
+  return { store, replicator, imageUse: new ImageUse(), changedBlocks: new ChangedBlocks(parts.imageFiles) };
 }
 
 class Opening {

@@ -1,6 +1,7 @@
 import type { BlockDevices } from "../engine/block-devices.js";
 import { DriverError } from "../errors.js";
 import type { Logger } from "../log.js";
+import type { SnapshotImage } from "./changed-blocks.js";
 import { type CopyOutcome, CopyWatch } from "./copy-watch.js";
 import { isOutOfSpace, readAllocatedBytes, syncImage } from "./image.js";
 import type { Pool } from "./pool.js";
@@ -68,6 +69,18 @@ export class SnapshotStore {
     if (state === "copying" || hasCopy === true) await this.parts.blockDevices.endCopy(id);
     await this.poolNamed(pool).deleteSnapshot(id);
     this.index.remove(id);
+  }
+
+  /** The image of a snapshot whose bytes are all there. */
+  getImage(id: string): SnapshotImage {
+    const snapshot = this.index.get(id);
+    const { state, sourceVolumeId, sizeBytes, imageSizeBytes } = snapshot;
+    if (state === "failed")
+      throw new DriverError("refused", `snapshot ${id} has failed: delete it (${snapshot.reason})`);
+    if (state === "copying")
+      throw new DriverError("busy", `snapshot ${id} is still being copied: ask again when it is ready`);
+    const path = this.poolNamed(snapshot.pool).snapshots.imagePath(id);
+    return { id, path, sourceVolumeId, sizeBytes, dataOffsetBytes: imageSizeBytes - sizeBytes };
   }
 
   /** The snapshot once its bytes are there, or cannot come any more. */

@@ -88,6 +88,11 @@ describe("expanding a volume", () => {
     expect(await expand(volume, 3n * mebibyte, more)).toMatchObject({ needsNode });
   });
 
+  test("of an encrypted block volume is finished by the node, which has to grow the mapping", async () => {
+    const volume = await createVolume({ encryption: "luks2" }, blockCapability);
+    expect(await expand(volume, 3n * mebibyte)).toMatchObject({ needsNode: true });
+  });
+
   test.each<[string, bigint, object, string]>([
     ["a limit below what it has", 0n, { limitBytes: mebibyte }, "out_of_range"],
     ["no multiple of the block in the range", 3n * mebibyte + 1n, { limitBytes: 3n * mebibyte + 2n }, "out_of_range"],

@@ -63,7 +63,9 @@ function assertSuits(volume: Volume, capability: VolumeCapability | undefined): 
 }
 
 /** A raw block volume is its device, and that has grown already. */
+/** A file system, and the mapping of an encrypted volume, do not follow their device by themselves. */
 function needsNode(volume: Volume, capability: VolumeCapability | undefined): boolean {
+  if (volume.parameters.encryption !== undefined) return true;
   const uses = capability === undefined ? volume.capabilities : [capability];
   return uses.some(({ accessType }) => accessType === "mount");
 }

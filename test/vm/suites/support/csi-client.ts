@@ -36,6 +36,27 @@ export class CsiClient {
     });
   }
 
+  /** Calls a method that answers by a stream, and gives all its messages. */
+  async collect<Request, Response>(
+    { path, requestSerialize, responseDeserialize }: MethodDefinition<Request, Response>,
+    request: Request,
+    deadlineMs = defaultDeadlineMs,
+  ): Promise<Response[]> {
+    const options = { deadline: Date.now() + deadlineMs };
+    const metadata = new Metadata();
+    const call = this.client.makeServerStreamRequest(
+      path,
+      requestSerialize,
+      responseDeserialize,
+      request,
+      metadata,
+      options,
+    );
+    const messages: Response[] = [];
+    for await (const message of call) messages.push(message as Response);
+    return messages;
+  }
+
   close(): void {
     this.client.close();
   }
