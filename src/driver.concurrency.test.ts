@@ -1,8 +1,7 @@
 import { writeFile } from "node:fs/promises";
 import { afterEach, beforeEach, expect, test } from "@jest/globals";
-import { createDriver } from "./driver.js";
+import { createDriver, type Driver } from "./driver.js";
 import { VolumeCapability_AccessMode_Mode as Mode, type VolumeCapability } from "./gen/csi/csi.js";
-import type { SocketServer } from "./rpc/server.js";
 import { type Outcome, RpcClient, rpcs } from "./testing/rpc-client.js";
 import { mebibyte, Workspace } from "./testing/workspace.js";
 
@@ -13,7 +12,7 @@ const volumeCapability: VolumeCapability = {
 };
 
 let workspace: Workspace;
-let server: SocketServer;
+let server: Driver;
 let client: RpcClient;
 
 beforeEach(async () => {

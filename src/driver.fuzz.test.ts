@@ -1,9 +1,9 @@
 import { Client, status as Code, credentials, type MethodDefinition } from "@grpc/grpc-js";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import fc from "fast-check";
+import type { Driver } from "./driver.js";
 import { createDriver } from "./driver.js";
 import * as csi from "./gen/csi/csi.js";
-import type { SocketServer } from "./rpc/server.js";
 import { checkAsyncProperty } from "./testing/properties.js";
 import { mebibyte, Workspace } from "./testing/workspace.js";
 
@@ -13,7 +13,7 @@ const services = { ...csi.IdentityService, ...csi.ControllerService, ...csi.Node
 const methods = (Object.values(services) as unknown as AnyMethod[]).filter(({ responseStream }) => !responseStream);
 
 let workspace: Workspace;
-let server: SocketServer;
+let server: Driver;
 let client: Client;
 let volumeId: string;
 

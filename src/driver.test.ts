@@ -1,5 +1,6 @@
 import { rename, rm } from "node:fs/promises";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
+import type { Driver } from "./driver.js";
 import { createDriver } from "./driver.js";
 import { BlockDeviceError } from "./engine/block-devices.js";
 import {
@@ -8,12 +9,11 @@ import {
   type Snapshot,
   type Volume,
 } from "./gen/csi/csi.js";
-import type { SocketServer } from "./rpc/server.js";
 import { RpcClient, rpcs } from "./testing/rpc-client.js";
 import { gibibyte, mebibyte, Workspace } from "./testing/workspace.js";
 
 let workspace: Workspace;
-let server: SocketServer;
+let server: Driver;
 let client: RpcClient;
 
 beforeEach(async () => {

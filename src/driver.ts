@@ -25,7 +25,9 @@ import type { Filesystems } from "./node/filesystems/filesystems.js";
 import type { Mounter } from "./node/mounter.js";
 import type { NodeDependencies } from "./node/node-dependencies.js";
 import { createNodeService } from "./node/node-service.js";
+import { TrimSchedule } from "./node/trim-schedule.js";
 import { VolumeDevices } from "./node/volume-devices.js";
+import { VolumeTrimmer } from "./node/volume-trimmer.js";
 import { defaultEphemeralRules, type EphemeralRules } from "./pools/ephemeral-rules.js";
 import type { Snapshots } from "./pools/open-snapshots.js";
 import type { Pools } from "./pools/pools.js";
@@ -67,8 +69,14 @@ export interface DriverParts {
   logger: Logger;
 }
 
+/** Serves until it is stopped; a stop gives the calls that are running so much time. */
+export interface Driver {
+  start(): Promise<void>;
+  stop(waitMsMax: number): Promise<void>;
+}
+
 /** Puts the three services of a node together on one socket. It serves from `start()` on. */
-export function createDriver({ driverName, version, nodeId }: DriverIdentity, parts: DriverParts): SocketServer {
+export function createDriver({ driverName, version, nodeId }: DriverIdentity, parts: DriverParts): Driver {
   const { pools, blockDevices, snapshots, logger } = parts;
   const { index } = snapshots.store;
   const lock = new KeyedLock(lockWaitMsMax);
@@ -99,6 +107,7 @@ export function createDriver({ driverName, version, nodeId }: DriverIdentity, pa
   const dependencies = toNodeDependencies(parts);
   const ephemeral = createEphemeralVolumes(parts);
   const node = createNodeService(dependencies, { ...parts, nodeId, topology, ephemeral, health });
+  const trimSchedule = new TrimSchedule(dependencies);
 
   const findName: FindName = (kind, id) => (kind === "volume" ? pools.peekVolume(id)?.name : index.peekName(id));
   const options = {
@@ -125,7 +134,17 @@ export function createDriver({ driverName, version, nodeId }: DriverIdentity, pa
     },
     { definition: NodeService, implementation: implementService<NodeServer>(NodeService, node, options) },
   ];
-  return new SocketServer(parts.socketPath, services, logger);
+  const server = new SocketServer(parts.socketPath, services, logger);
+  return {
+    start: async () => {
+      await server.start();
+      trimSchedule.start();
+    },
+    stop: async (waitMsMax) => {
+      await trimSchedule.stop();
+      await server.stop(waitMsMax);
+    },
+  };
 }
 
 /** The inline volumes of this node. Their state is the pools' and the kernel's, so there may be several of these. */
@@ -134,5 +153,6 @@ export function createEphemeralVolumes(parts: DriverParts): EphemeralVolumes {
 }
 
 function toNodeDependencies(parts: DriverParts): NodeDependencies {
-  return { ...parts, devices: new VolumeDevices({ mapping: noMapping, ...parts }) };
+  const devices = new VolumeDevices({ mapping: noMapping, ...parts });
+  return { ...parts, devices, trimmer: new VolumeTrimmer(parts) };
 }

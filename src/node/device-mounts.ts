@@ -46,6 +46,11 @@ export class DeviceMounts {
     return deviceNumber === this.device.number || deviceNumber === this.btrfsNumber;
   }
 
+  /** Where the file system of the device can be written. */
+  get writable(): MountEntry | undefined {
+    return this.entries.find((entry) => this.shows(entry) && !entry.options.includes("ro"));
+  }
+
   /** Every mount through which the device can be reached: of its file system, or of its device node. */
   get own(): MountEntry[] {
     const { path, alias } = this.device;

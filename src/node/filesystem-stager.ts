@@ -5,10 +5,11 @@ import type { MountEntry } from "../system/mountinfo.js";
 import { DeviceMounts, type NumberedDevice } from "./device-mounts.js";
 import { isReadOnlyUse } from "./device-spec.js";
 import { FilesystemPreparer } from "./filesystem-preparer.js";
+import { shorten } from "./filesystems/check-report.js";
 import { findFault } from "./mount-fault.js";
 import type { NodeDependencies } from "./node-dependencies.js";
 import { createTarget, resolveTargetPath } from "./target-path.js";
-import { isGone, unmountTop } from "./unmounting.js";
+import { unmountGone, unmountTop } from "./unmounting.js";
 
 export interface FilesystemStageRequest {
   capability: MountCapability;
@@ -37,14 +38,15 @@ export class FilesystemStager {
     if (!place.readOnly) await this.grow(place);
   }
 
-  /** Takes away what devices that are gone have left at the staging path, and a file system that does not work any more. */
+  /** Takes away what devices that are gone have left there, and a file system of the volume that does not work any more. */
   private async clear({ device, path }: Place): Promise<DeviceMounts> {
     const { mounter, logger } = this.dependencies;
+    await unmountGone(path, this.dependencies);
     for (;;) {
       const mounts = await DeviceMounts.read(device, mounter);
       const top = mounts.at(path);
       if (top === undefined) return mounts;
-      const fault = mounts.shows(top) ? await findFault(top, mounter) : await findLoss(top, this.dependencies);
+      const fault = mounts.shows(top) ? await findFault(top, mounter) : undefined;
       if (fault === undefined) return mounts;
       assertUnused(mounts, top, fault);
       logger.warn({ volumeId: device.volumeId, path, source: top.source, fault }, "removing a mount, to make it anew");
@@ -56,7 +58,7 @@ export class FilesystemStager {
     const { device, path, fsType, options } = place;
     const { mounter } = this.dependencies;
     await mounter.mount({ source: device.path, target: path, fsType, options }).catch(async (cause: unknown) => {
-      const message = `cannot mount the ${fsType} file system of ${device.path}: ${toMessage(cause)}`;
+      const message = `cannot mount the ${fsType} file system of ${device.path}: ${shorten(toMessage(cause))}`;
       const report = await this.diagnose(place);
       throw new DriverError("internal", `${message}. A check that changes nothing says: ${report}`, { cause });
     });
@@ -100,7 +102,9 @@ async function resolvePlace(
   const fsType = chooseFsType(volume, capability);
   const readOnly = isReadOnlyUse(capability);
   const flags = parseMountFlags(capability.mountFlags, fsType);
-  const options = [...new Set([...(readOnly ? ["ro"] : []), ...flags])];
+  // A pod may still have the file system of a device that is gone, which must not keep the volume from its next one.
+  const uuidOption = fsType === "xfs" ? ["nouuid"] : [];
+  const options = [...new Set([...(readOnly ? ["ro"] : []), ...uuidOption, ...flags])];
   return { device, path: await resolveTargetPath(stagingPath), fsType, readOnly, options };
 }
 
@@ -110,13 +114,8 @@ function chooseFsType(volume: Volume, capability: MountCapability): FsType {
   return (made?.accessType === "mount" ? made.fsType : undefined) ?? defaultFsType;
 }
 
-async function findLoss(entry: MountEntry, { mounter }: NodeDependencies): Promise<string | undefined> {
-  return (await isGone(entry, mounter)) ? "its device is gone" : undefined;
-}
-
 // Pods keep what they have; making the file system anew below them would give the next ones another.
 function assertUnused(mounts: DeviceMounts, entry: MountEntry, fault: string): void {
-  if (!mounts.shows(entry)) return;
   const other = mounts.own.find(({ mountPoint }) => mountPoint !== entry.mountPoint);
   if (other === undefined) return;
   const message = `the file system at ${entry.mountPoint} cannot be used, ${fault}, and ${other.mountPoint} shows it too`;

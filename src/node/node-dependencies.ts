@@ -3,6 +3,7 @@ import type { Pools } from "../pools/pools.js";
 import type { Filesystems } from "./filesystems/filesystems.js";
 import type { Mounter } from "./mounter.js";
 import type { VolumeDevices } from "./volume-devices.js";
+import type { VolumeTrimmer } from "./volume-trimmer.js";
 
 /** What everything that a node does with a volume is made from. */
 export interface NodeDependencies {
@@ -10,5 +11,6 @@ export interface NodeDependencies {
   devices: VolumeDevices;
   mounter: Mounter;
   filesystems: Filesystems;
+  trimmer: VolumeTrimmer;
   logger: Logger;
 }

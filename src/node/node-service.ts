@@ -8,6 +8,7 @@ import {
 } from "../gen/csi/csi.js";
 import type { VolumeHealth } from "../health/volume-health.js";
 import { isEphemeral, pickAttributes, readPodIdentity } from "../pools/ephemeral-attributes.js";
+import { fromProtoRange } from "../rpc/capacity-range.js";
 import type { Handlers } from "../rpc/handler.js";
 import { requireField, requireVolumeId } from "../rpc/required.js";
 import type { NodeTopology } from "../rpc/topology.js";
@@ -16,6 +17,7 @@ import type { EphemeralRequest, EphemeralVolumes } from "./ephemeral-volumes.js"
 import { createNodeHealthHandlers } from "./health-service.js";
 import { KubeletDirectory } from "./kubelet-directory.js";
 import type { NodeDependencies } from "./node-dependencies.js";
+import { VolumeExpander } from "./volume-expander.js";
 import { type PublishRequest, VolumePublisher } from "./volume-publisher.js";
 import { VolumeStager } from "./volume-stager.js";
 import { readVolumeStats, type Usage, type VolumeStats } from "./volume-stats.js";
@@ -23,6 +25,7 @@ import { readVolumeStats, type Usage, type VolumeStats } from "./volume-stats.js
 const rpcTypes = [
   RpcType.STAGE_UNSTAGE_VOLUME,
   RpcType.GET_VOLUME_STATS,
+  RpcType.EXPAND_VOLUME,
   RpcType.SINGLE_NODE_MULTI_WRITER,
   RpcType.VOLUME_MOUNT_GROUP,
   RpcType.GET_VOLUME_HEALTH,
@@ -46,6 +49,7 @@ export function createNodeService(dependencies: NodeDependencies, options: NodeO
   const stager = new VolumeStager(dependencies);
   const publisher = new VolumePublisher(dependencies);
   const { ephemeral } = options;
+  const expander = new VolumeExpander(dependencies);
   return {
     nodeStageVolume: async (request) => {
       const volumeId = requireVolumeId(request.volumeId);
@@ -74,6 +78,13 @@ export function createNodeService(dependencies: NodeDependencies, options: NodeO
     nodeGetVolumeStats: async ({ volumeId, volumePath }) => {
       const path = requireField("volume_path", volumePath);
       return { usage: toProtoUsage(await readVolumeStats(requireVolumeId(volumeId), path, dependencies)) };
+    },
+    nodeExpandVolume: async (request) => {
+      const volumeId = requireVolumeId(request.volumeId);
+      const volumePath = requireField("volume_path", request.volumePath);
+      const range = fromProtoRange(request.capacityRange);
+      const { secrets } = request;
+      return { capacityBytes: await expander.expand({ volumeId, volumePath, range, secrets }) };
     },
     ...createNodeHealthHandlers(options.health, dependencies),
     nodeGetCapabilities: async () => ({

@@ -1,4 +1,5 @@
 import { DriverError, toMessage } from "../errors.js";
+import type { Logger } from "../log.js";
 import type { MountEntry } from "../system/mountinfo.js";
 import { isMappingName } from "./mapping-name.js";
 import type { Mounter } from "./mounter.js";
@@ -29,10 +30,24 @@ export async function unmountTop(entry: MountEntry, mounter: Mounter): Promise<v
   }
 }
 
+/** Takes away the mounts at a path, from the top down, as far as their devices are gone. */
+export async function unmountGone(path: string, { mounter, logger }: UnmountParts): Promise<void> {
+  for (let entry = await findTop(path, mounter); entry !== undefined; entry = await findTop(path, mounter)) {
+    if (!(await isGone(entry, mounter))) return;
+    logger.warn({ path, source: entry.source }, "removing the mount of a device that is gone");
+    await unmountTop(entry, mounter);
+  }
+}
+
+export interface UnmountParts {
+  mounter: Mounter;
+  logger: Logger;
+}
+
 /** Whether a mount is of a device of this driver that the kernel does not have any more. */
 export async function isGone(entry: MountEntry, mounter: Mounter): Promise<boolean> {
   if (!(await isOurs(entry, mounter))) return false;
-  if (entry.fsType === "btrfs") return !(await mounter.isHeld(entry.source));
+  if (entry.fsType === "btrfs") return entry.source === missingDisk || !(await mounter.isHeld(entry.source));
   const isNode = nodePattern.test(entry.root);
   const number = isNode ? await mounter.findDeviceNumber(entry.mountPoint) : entry.deviceNumber;
   return number === undefined || !(await mounter.hasDevice(number));
@@ -41,7 +56,11 @@ export async function isGone(entry: MountEntry, mounter: Mounter): Promise<boole
 // Below /dev. Where udev runs, the name of a mapping is only a link to the kernel's node.
 const nodePattern = /^\/(?:ublkb\d+|(dm-\d+)|mapper\/([^/]+))(?:\/\/deleted)?$/;
 
-async function isOurs({ source, root, mountPoint }: MountEntry, mounter: Mounter): Promise<boolean> {
+// btrfs forgets the name of a device that is gone. At a path of ours that was one of ours.
+const missingDisk = "<missing disk>";
+
+async function isOurs({ source, root, mountPoint, fsType }: MountEntry, mounter: Mounter): Promise<boolean> {
+  if (fsType === "btrfs" && source === missingDisk) return true;
   const [isNode, kernelName, nodeName] = nodePattern.exec(root) ?? [];
   if (kernelName !== undefined) return await isOwnMappingNode(mountPoint, mounter);
   const [, name = nodeName] = /^\/dev\/mapper\/(.+)$/.exec(source) ?? [];

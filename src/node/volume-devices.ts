@@ -34,6 +34,14 @@ export class VolumeDevices {
     return await mapping.open(volume, await numberDevice(device, mounter), secrets);
   }
 
+  /** Gives users the size that the volume's record has, and returns what they have then. The volume is staged. */
+  async grow(volume: Volume, secrets: Secrets): Promise<NumberedDevice> {
+    const { blockDevices, mounter, mapping } = this.parts;
+    await growDevice(volume, blockDevices);
+    await mapping.grow(volume, await numberDevice(await this.getLive(volume.id), mounter), secrets);
+    return await this.getStaged(volume.id);
+  }
+
   /** Takes mapping and device away; a volume that has neither is a success, one in use is refused. */
   async close(volumeId: string): Promise<void> {
     const { blockDevices, mapping } = this.parts;
@@ -56,17 +64,18 @@ export class VolumeDevices {
 
   /** What users have, of a volume that is staged and ready to serve. */
   async getStaged(volumeId: string): Promise<NumberedDevice> {
-    const { blockDevices, mounter, mapping } = this.parts;
-    const device = await blockDevices.find(volumeId);
-    if (device === undefined) throw new DriverError("refused", `volume ${volumeId} is not staged: stage it first`);
-    assertLive(device);
+    const { mounter, mapping } = this.parts;
+    const device = await this.getLive(volumeId);
     const mapped = await mapping.find(await numberDevice(device, mounter));
     if (mapped !== undefined) return mapped;
     throw new DriverError("refused", `volume ${volumeId} has no mapping on ${device.path}: stage it again`);
   }
-}
 
-function assertLive({ volumeId, path, state }: BlockDevice): void {
-  if (state === "live") return;
-  throw new DriverError("refused", `${path} of volume ${volumeId} is ${state}: unstage and stage it again`);
+  private async getLive(volumeId: string): Promise<BlockDevice> {
+    const device = await this.parts.blockDevices.find(volumeId);
+    if (device === undefined) throw new DriverError("refused", `volume ${volumeId} is not staged: stage it first`);
+    if (device.state === "live") return device;
+    const message = `${device.path} of volume ${volumeId} is ${device.state}: unstage and stage it again`;
+    throw new DriverError("refused", message);
+  }
 }

@@ -6,7 +6,7 @@ import { isReadOnlyUse } from "./device-spec.js";
 import { findFault } from "./mount-fault.js";
 import type { NodeDependencies } from "./node-dependencies.js";
 import { createTarget, removeTarget, resolveTargetPath } from "./target-path.js";
-import { isGone, unmountAll, unmountTop } from "./unmounting.js";
+import { unmountAll, unmountGone } from "./unmounting.js";
 import { assertMadeFor } from "./volume-stager.js";
 
 export interface PublishRequest {
@@ -29,7 +29,9 @@ export class VolumePublisher {
     assertMadeFor(pools.getVolume(request.volumeId), request.capability);
     const device = await devices.getStaged(request.volumeId);
     const place = await this.resolvePlace(request, device);
-    const mounts = await this.clearTarget(place);
+    // Pods that still see a device which is gone get nothing but errors from it.
+    await unmountGone(place.target, this.dependencies);
+    const mounts = await DeviceMounts.read(device, this.dependencies.mounter);
     const existing = mounts.at(place.target);
     if (existing !== undefined) return await this.assertPublished(mounts, existing, place);
     await this.assertStaged(mounts, place);
@@ -84,18 +86,6 @@ export class VolumePublisher {
       if (isNew) await removeTarget(target, mounter);
     } catch (err) {
       logger.warn({ target, err }, "target of a failed publication not removed");
-    }
-  }
-
-  /** Takes away what a device that is gone has left at the target; pods that still see it get nothing but errors. */
-  private async clearTarget({ device, target }: Place): Promise<DeviceMounts> {
-    const { mounter, logger } = this.dependencies;
-    for (;;) {
-      const mounts = await DeviceMounts.read(device, mounter);
-      const top = mounts.at(target);
-      if (top === undefined || !(await isGone(top, mounter))) return mounts;
-      logger.warn({ volumeId: device.volumeId, target, source: top.source }, "removing the mount of a lost device");
-      await unmountTop(top, mounter);
     }
   }
 

@@ -348,6 +348,13 @@ describe("staging where a mount is already", () => {
     expect(workspace.mounter.entries).toHaveLength(2);
   });
 
+  test("of btrfs, which forgets the name of a device that is gone, makes it anew", async () => {
+    const volume = await create();
+    workspace.mounter.entries.push({ ...foreignMount(stagingPath), fsType: "btrfs", source: "<missing disk>" });
+    await stage(volume);
+    expect(workspace.mounter.entries).toMatchObject([{ source: workspace.path("devices", "ublkb0") }]);
+  });
+
   test("of btrfs, whose number is not its device's, is recognised by name", async () => {
     const btrfs = { ...mountCapability, fsType: "btrfs" } as MountCapability;
     const range = { requiredBytes: 128n * mebibyte };

@@ -7,7 +7,7 @@ import { DeviceMounts } from "./device-mounts.js";
 import { FilesystemStager } from "./filesystem-stager.js";
 import type { NodeDependencies } from "./node-dependencies.js";
 import { resolveTargetPath } from "./target-path.js";
-import { unmountAll } from "./unmounting.js";
+import { unmountAll, unmountGone } from "./unmounting.js";
 
 export interface StageRequest {
   volumeId: string;
@@ -15,6 +15,9 @@ export interface StageRequest {
   capability: VolumeCapability;
   secrets: Secrets;
 }
+
+/** Unstaging takes no longer for the sake of space. */
+const trimMsMax = 30_000;
 
 /**
  * Gives a volume its device, and its file system a mount, once per node; and takes them away again. Both verbs may be
@@ -32,6 +35,8 @@ export class VolumeStager {
     const { pools, devices } = this.dependencies;
     const volume = pools.getVolume(volumeId);
     assertMadeFor(volume, capability);
+    // The kernel keeps a dead device for as long as it is mounted, and the volume would not get another.
+    await unmountGone(await resolveTargetPath(stagingPath), this.dependencies);
     const hadDevice = await devices.exists(volume.id);
     try {
       const device = await devices.open(volume, capability, secrets);
@@ -46,12 +51,25 @@ export class VolumeStager {
 
   /** A volume that is unknown or not staged is a success. One that is still published stays staged. */
   async unstage(volumeId: string, stagingPath: string): Promise<void> {
-    const { devices, mounter } = this.dependencies;
+    const { devices, mounter, trimmer } = this.dependencies;
     const path = await resolveTargetPath(stagingPath);
     if (!isVolumeId(volumeId)) return await unmountAll(path, mounter);
     await this.assertUnpublished(volumeId, path);
-    await unmountAll(path, mounter);
+    await trimmer.without(volumeId, async () => {
+      await this.trim(volumeId, path);
+      await unmountAll(path, mounter);
+    });
     await devices.close(volumeId);
+  }
+
+  private async trim(volumeId: string, path: string): Promise<void> {
+    const { pools, devices, mounter, trimmer } = this.dependencies;
+    const volume = pools.peekVolume(volumeId);
+    if (volume?.parameters.trimAtUnstage !== true) return;
+    const device = await devices.find(volumeId);
+    if (device?.state !== "live") return;
+    const { writable } = await DeviceMounts.read(device, mounter);
+    if (writable?.mountPoint === path) await trimmer.trimFinally({ volume, mountPoint: path, timeoutMs: trimMsMax });
   }
 
   private async assertUnpublished(volumeId: string, stagingPath: string): Promise<void> {

@@ -9,6 +9,8 @@ export interface CommandOptions {
   timeoutMs?: number;
   /** What the program reads on standard input, in no message of ours: the way for secrets. Default: nothing. */
   input?: Buffer;
+  /** Kills the program; the call then fails once it has ended. */
+  signal?: AbortSignal;
 }
 
 export interface CommandResult {
@@ -46,6 +48,10 @@ export function createCommandRunner(environment: Record<string, string | undefin
       child.stdin.end(options.input);
       const stdout = collectOutput(child.stdout);
       const stderr = collectOutput(child.stderr);
+      const kill = () => child.kill("SIGKILL");
+      options.signal?.addEventListener("abort", kill);
+      child.once("exit", () => options.signal?.removeEventListener("abort", kill));
+      if (options.signal?.aborted === true) kill();
       const timeoutMs = options.timeoutMs ?? defaultTimeoutMs;
       const timer = setTimeout(() => {
         abandon(child);

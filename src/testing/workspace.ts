@@ -9,6 +9,7 @@ import type { NodeDependencies } from "../node/node-dependencies.js";
 import { FakeFilesystems } from "../node/testing/fake-filesystems.js";
 import { FakeMounter } from "../node/testing/fake-mounter.js";
 import { VolumeDevices } from "../node/volume-devices.js";
+import { VolumeTrimmer } from "../node/volume-trimmer.js";
 import type { MemoryFilesystems } from "../pools/memory-filesystem.js";
 import { openPools, type PoolDependencies, type PoolRequest } from "../pools/open-pools.js";
 import { openSnapshots, type Snapshots } from "../pools/open-snapshots.js";
@@ -57,7 +58,10 @@ export class Workspace implements NodeDependencies {
   pools!: Pools;
   snapshots!: Snapshots;
 
+  readonly trimmer: VolumeTrimmer;
+
   private constructor(readonly directory: string) {
+    this.trimmer = new VolumeTrimmer(this);
     this.blockDevices = new FakeBlockDevices(join(directory, "devices"));
     this.blockDevices.isInUse = (device) => this.mounter.uses(device.path);
   }

@@ -19,6 +19,14 @@ export interface Filesystems {
   giveToGroup(directory: string, gid: number): Promise<void>;
   /** Whether that was done. */
   isGivenToGroup(directory: string, gid: number): Promise<boolean>;
+  /** Discards what a mounted file system does not use; returns how many bytes it says that was. */
+  trim(mountPoint: string, options: TrimOptions): Promise<bigint>;
+}
+
+export interface TrimOptions {
+  timeoutMs: number;
+  /** Ends it early. What was discarded until then stays so. */
+  signal: AbortSignal;
 }
 
 /** util-linux, and each type's own programs. */
@@ -57,6 +65,16 @@ export class LinuxFilesystems implements Filesystems {
 
   isGivenToGroup(directory: string, gid: number): Promise<boolean> {
     return isGiven(directory, gid);
+  }
+
+  async trim(mountPoint: string, options: TrimOptions): Promise<bigint> {
+    // What was deleted counts as used until the transaction that deletes it is on disk.
+    await this.runCommand("sync", ["--file-system", mountPoint], options);
+    const { stdout } = await this.runCommand("fstrim", ["--verbose", mountPoint], options);
+    const bytes = /\((\d+) bytes\) trimmed/.exec(stdout)?.[1];
+    if (bytes === undefined)
+      throw new DriverError("internal", `fstrim ${mountPoint} did not say what it did: ${stdout}`);
+    return BigInt(bytes);
   }
 }
 

@@ -1,7 +1,7 @@
 import { lstat } from "node:fs/promises";
 import type { FsType } from "../../pools/volume.js";
 import type { FilesystemTools, FormatRequest } from "../filesystems/filesystem-tools.js";
-import type { Filesystems } from "../filesystems/filesystems.js";
+import type { Filesystems, TrimOptions } from "../filesystems/filesystems.js";
 
 /** Remembers what each device holds, by path. */
 export class FakeFilesystems implements Filesystems {
@@ -10,6 +10,10 @@ export class FakeFilesystems implements Filesystems {
   readonly formats: Array<{ devicePath: string; fsType: FsType } & FormatRequest> = [];
   /** Every other tool that was used, as `verb type`. */
   readonly calls: string[] = [];
+  /** What each trim finds. */
+  unusedBytes = 0n;
+  /** What a trim waits for. */
+  trimming: (signal: AbortSignal) => Promise<void> = async () => undefined;
   /** When set, the tool of this verb fails with it. */
   readonly failures = new Map<string, Error>();
 
@@ -46,6 +50,13 @@ export class FakeFilesystems implements Filesystems {
         return "nothing is wrong";
       },
     };
+  }
+
+  async trim(mountPoint: string, { signal }: TrimOptions): Promise<bigint> {
+    this.calls.push(`trim ${mountPoint}`);
+    await this.fail("trim");
+    await this.trimming(signal);
+    return this.unusedBytes;
   }
 
   private async format(devicePath: string, fsType: FsType, request: FormatRequest): Promise<void> {

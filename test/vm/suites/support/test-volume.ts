@@ -2,9 +2,11 @@ import { mkdir, rmdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import {
   VolumeCapability_AccessMode_Mode as AccessMode,
+  ControllerExpandVolumeRequest,
   ControllerService,
   CreateVolumeRequest,
   DeleteVolumeRequest,
+  NodeExpandVolumeRequest,
   NodeGetVolumeStatsRequest,
   type NodeGetVolumeStatsResponse,
   NodePublishVolumeRequest,
@@ -73,7 +75,9 @@ export class TestVolume {
   }
 
   async stage(): Promise<void> {
-    await mkdir(this.stagingPath, { recursive: true });
+    await mkdir(this.stagingPath, { recursive: true }).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== "EIO") throw error; // there already, as a file system that was shut down
+    });
     const { secrets = {} } = this.wish;
     const request = { ...this.nodeFields, stagingTargetPath: this.stagingPath, secrets };
     await this.client().call(NodeService.nodeStageVolume, NodeStageVolumeRequest.fromPartial(request));
@@ -89,6 +93,20 @@ export class TestVolume {
   async readStats(): Promise<NodeGetVolumeStatsResponse> {
     const request = { volumeId: this.id, volumePath: this.targetPath, stagingTargetPath: this.stagingPath };
     return await this.client().call(NodeService.nodeGetVolumeStats, NodeGetVolumeStatsRequest.fromPartial(request));
+  }
+
+  async expand(sizeBytes: number): Promise<void> {
+    const capacityRange = { requiredBytes: BigInt(sizeBytes) };
+    const request = ControllerExpandVolumeRequest.fromPartial({ volumeId: this.id, capacityRange });
+    await this.client().call(ControllerService.controllerExpandVolume, request);
+  }
+
+  /** As csi-sanity asks: with neither a capability nor a staging path. */
+  async expandOnNode(sizeBytes: number): Promise<bigint> {
+    const capacityRange = { requiredBytes: BigInt(sizeBytes) };
+    const where = { volumeId: this.id, volumePath: this.targetPath };
+    const request = NodeExpandVolumeRequest.fromPartial({ ...where, capacityRange });
+    return (await this.client().call(NodeService.nodeExpandVolume, request)).capacityBytes;
   }
 
   async unpublish(): Promise<void> {
