@@ -88,6 +88,7 @@ describe("identity", () => {
       ["service", 1],
       ["service", 2],
       ["service", 3],
+      ["service", 4],
       ["service", 5],
       ["volumeExpansion", 1],
     ]);
