@@ -163,6 +163,7 @@ Status Device::negotiate_params(Control& control) {
 
 Status Device::start_queues(Control& control) {
   gate_.set_queue_count(info_.nr_hw_queues);
+  for (SharedCopy& copy : std::exchange(spec_.copies, {})) copies_.add(std::move(copy));
   for (uint16_t i = 0; i < info_.nr_hw_queues; i++) {
     QueueSpec spec;
     spec.device_id = info_.dev_id;
@@ -175,6 +176,7 @@ Status Device::start_queues(Control& control) {
     spec.target = &target_;
     spec.gate = &gate_;
     spec.limiter = &limiter_;
+    spec.copies = &copies_;
     const Status status = choose_cpus(control, spec);
     if (!status.ok()) return status;
     QueueEvents events = {.on_io_error = events_.on_io_error, .on_ended = [this] { on_queue_ended(); }};
@@ -182,6 +184,7 @@ Status Device::start_queues(Control& control) {
     const Status started = queues_.back()->start();
     if (!started.ok()) return started;
   }
+  copies_.connect([this] { wake_queues(); });
   return Status::success();
 }
 
@@ -265,6 +268,7 @@ void Device::release() {
   gate_.seal();
   if (target_.js != nullptr) give_up_late_answers();
   for (const auto& queue : queues_) queue->join();
+  copies_.disconnect();
   // The ended queues stay for their counters, which another thread may be reading.
   char_device_.reset();
   const std::lock_guard lock(target_mutex_);

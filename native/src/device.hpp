@@ -10,6 +10,7 @@
 
 #include "abi.hpp"
 #include "control.hpp"
+#include "copy_barrier.hpp"
 #include "device_counters.hpp"
 #include "gate.hpp"
 #include "limiter.hpp"
@@ -31,6 +32,7 @@ struct DeviceSpec {
   std::vector<uint32_t> cpus;  // of every queue's thread; empty: those of its hardware queue
   uint64_t owner_tag = 0;      // ublksrv_flags
   Limits limits;
+  std::vector<SharedCopy> copies;  // of its image, which were begun before the device is there
 };
 
 struct DeviceEvents {
@@ -65,13 +67,16 @@ class Device {
 
   void set_limits(const Limits& limits);
   // The parts of a freeze, see freeze.hpp. Until thaw(), or the moment given, no request goes to the target.
-  int hold_requests(uint64_t until_ns);
+  // `announced`: the event tells when that moment was first.
+  int hold_requests(uint64_t until_ns, bool announced);
   int wait_until_quiet() { return gate_.wait_until_quiet(); }
   int sync_target();
   // Whether it was frozen until now. With a moment, only by the freeze that ends then: no other is touched.
   bool thaw(uint64_t until_ns = 0);
   bool frozen() const { return gate_.closed(); }
   bool frozen_until(uint64_t until_ns) const { return frozen() && gate_.closed_until_ns() == until_ns; }
+  // From the next thaw() on requests that change what this copy of the image lacks wait for it.
+  void hold_back_for(const SharedCopy& copy) { copies_.add(copy); }
 
   const abi::DevInfo& info() const { return info_; }
   const Geometry& geometry() const { return geometry_; }
@@ -108,6 +113,7 @@ class Device {
   Target target_;
   UniqueFd char_device_;
   Limiter limiter_;
+  CopyBarrier copies_;
   Gate gate_{[this] {
     if (events_.on_thawed) events_.on_thawed();
   }};

@@ -86,8 +86,8 @@ void Device::set_limits(const Limits& limits) {
   wake_queues();
 }
 
-int Device::hold_requests(uint64_t until_ns) {
-  const int held = gate_.close(until_ns, true);
+int Device::hold_requests(uint64_t until_ns, bool announced) {
+  const int held = gate_.close(until_ns, announced);
   if (held == 0) wake_queues();
   return held;
 }

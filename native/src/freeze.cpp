@@ -22,9 +22,9 @@ struct Syncs {
 // A write that comes after this moment to any of the devices waits; whoever waits for it to finish writes
 // nothing to the others. So what they hold is what was there at one instant, though they are closed one by
 // one.
-Status hold_all(const std::vector<SharedDevice>& devices, uint64_t until_ns) {
+Status hold_all(const std::vector<SharedDevice>& devices, uint64_t until_ns, bool announced) {
   for (size_t i = 0; i < devices.size(); i++) {
-    const int held = devices[i]->hold_requests(until_ns);
+    const int held = devices[i]->hold_requests(until_ns, announced);
     if (held == 0) continue;
     for (size_t j = 0; j < i; j++) devices[j]->thaw(until_ns);
     return {.error = held, .step = "FREEZE"};
@@ -60,8 +60,21 @@ Status sync_all(const std::vector<SharedDevice>& devices, uint64_t until_ns, con
   return Status::of(syncs->error, "FLUSH_TARGET");
 }
 
-// One that has thawed meanwhile has let requests pass.
-Status check_all(const std::vector<SharedDevice>& devices, uint64_t until_ns) {
+void thaw_all(const std::vector<SharedDevice>& devices, uint64_t until_ns) {
+  for (const SharedDevice& device : devices) device->thaw(until_ns);
+}
+
+}  // namespace
+
+Status hold_together(const std::vector<SharedDevice>& devices, uint64_t until_ns, bool announced) {
+  Status status = hold_all(devices, until_ns, announced);
+  if (!status.ok()) return status;
+  status = wait_for_all(devices);
+  if (!status.ok()) thaw_all(devices, until_ns);
+  return status;
+}
+
+Status check_held(const std::vector<SharedDevice>& devices, uint64_t until_ns) {
   for (const SharedDevice& device : devices) {
     if (device->frozen_until(until_ns)) continue;
     return {.error = monotonic_ns() >= until_ns ? -ETIMEDOUT : -ECANCELED, .step = "FREEZE"};
@@ -69,18 +82,15 @@ Status check_all(const std::vector<SharedDevice>& devices, uint64_t until_ns) {
   return {};
 }
 
-}  // namespace
-
 Status freeze_together(const std::vector<SharedDevice>& devices, uint32_t deadline_ms, const RunApart& apart,
                        uint64_t& until_ns) {
   until_ns = monotonic_ns() + deadline_ms * ns_per_ms;
-  Status status = hold_all(devices, until_ns);
-  if (!status.ok()) return status;
-  status = wait_for_all(devices);
-  if (status.ok()) status = sync_all(devices, until_ns, apart);
-  if (status.ok()) status = check_all(devices, until_ns);
-  if (status.ok()) return status;
-  for (const SharedDevice& device : devices) device->thaw(until_ns);
+  Status status = hold_together(devices, until_ns, true);
+  if (status.ok()) {
+    status = sync_all(devices, until_ns, apart);
+    if (status.ok()) status = check_held(devices, until_ns);
+    if (!status.ok()) thaw_all(devices, until_ns);
+  }
   if (status.error == -ETIMEDOUT) status.waited_ms = deadline_ms;
   return status;
 }

@@ -28,7 +28,8 @@ Queue::Queue(QueueSpec spec, QueueEvents events)
       commands_(ring_, spec_.queue_id, spec_.mode),
       target_queue_(ring_, target_slot, payload_, &bell_, this),
       tags_(spec_.depth),
-      admission_(spec_.gate, spec_.limiter, spec_.queue_id, spec_.depth, counters_) {
+      admission_({.gate = spec_.gate, .limiter = spec_.limiter, .copies = spec_.copies}, spec_.queue_id,
+                 spec_.depth, counters_) {
   for (uint16_t i = 0; i < spec_.depth; i++) tags_[i].request.tag = i;
 }
 

@@ -50,6 +50,7 @@ struct QueueSpec {
   bool cpus_asked_for = false;      // by the user, and not only the kernel's proposal for this queue
   Gate* gate = nullptr;             // outlives the queue; null: it is never closed
   Limiter* limiter = nullptr;       // outlives the queue; null: no limits
+  CopyBarrier* copies = nullptr;    // outlives the queue; null: the target is never copied
 };
 
 // One hardware queue: one thread, one ring for ublk commands and target I/O alike.

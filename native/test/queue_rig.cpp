@@ -16,10 +16,11 @@ QueueRig::QueueRig(const Target& target, uint16_t depth, uint16_t queue_id, std:
   start(std::move(spec));
 }
 
-QueueRig::QueueRig(const Target& target, uint16_t depth, Gate* gate, Limiter* limiter) {
+QueueRig::QueueRig(const Target& target, uint16_t depth, const Reasons& reasons) {
   QueueSpec spec = spec_of(target, depth);
-  spec.gate = gate;
-  spec.limiter = limiter;
+  spec.gate = reasons.gate;
+  spec.limiter = reasons.limiter;
+  spec.copies = reasons.copies;
   start(std::move(spec));
 }
 

@@ -19,7 +19,9 @@ class QueueRig {
   static constexpr uint32_t max_io_bytes = 64 * 1024;
 
   QueueRig(const Target& target, uint16_t depth, uint16_t queue_id = 0, std::vector<std::byte> cpu_mask = {});
-  QueueRig(const Target& target, uint16_t depth, Gate* gate, Limiter* limiter);
+  QueueRig(const Target& target, uint16_t depth, const Reasons& reasons);
+  QueueRig(const Target& target, uint16_t depth, Gate* gate, Limiter* limiter)
+      : QueueRig(target, depth, Reasons{.gate = gate, .limiter = limiter}) {}
   QueueRig(const Target& target, uint16_t depth, DataMode mode);
 
   FakeDriver& driver() { return driver_; }
