@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "binding_copies.hpp"
 #include "binding_environment.hpp"
 #include "binding_files.hpp"
 #include "binding_reply.hpp"
@@ -50,6 +51,7 @@ Napi::Value open_device(const Napi::CallbackInfo& info) {
   auto served = std::make_shared<Served>();
   served->open_events(env, info[1].As<Napi::Function>());
   DeviceSpec spec = to_device_spec(info[0].As<Napi::Object>());
+  spec.copies = to_copies(info[0].As<Napi::Object>().Get("copies").As<Napi::Array>());
   if (spec.target.kind == TargetKind::js) {
     served->backend = NodeChannel::open(env, info[0].As<Napi::Object>().Get("target").As<Napi::Object>());
     spec.target.js = served->backend;
@@ -67,10 +69,6 @@ Napi::Value open_device(const Napi::CallbackInfo& info) {
     }
     call.reply.settle(status, [served](Napi::Env env) { return handle_to_value(env, served); });
   });
-}
-
-Handle to_handle(const Napi::Value& value) {
-  return *value.As<Napi::External<Handle>>().Data();
 }
 
 // Runs `end` on the device's lane and lets the device go when it succeeds. A handle that is gone already is
@@ -241,6 +239,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   exports.Set("removeDevice", Napi::Function::New(env, remove_device));
   exports.Set("dieAt", Napi::Function::New(env, set_fail_point));
   exports.Set("setFaultRules", Napi::Function::New(env, set_fault_rules));
+  export_copies(env, exports);
   exports.Set("readStats", Napi::Function::New(env, read_stats));
   export_files(env, exports);
   return exports;

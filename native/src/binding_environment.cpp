@@ -34,6 +34,8 @@ void close_all(Environment* environment) {
     });
   }
   environment->executor.stop();
+  // After the devices: what they still had to write may have waited for a copy.
+  for (const SharedCopy& copy : environment->copies.take_all()) copy->pause();
 }
 
 void end_environment(Environment* environment) {

@@ -3,11 +3,13 @@
 #include <memory>
 #include <mutex>
 #include <set>
+#include <utility>
 
 #include "binding_js.hpp"
 #include "device.hpp"
 #include "executor.hpp"
 #include "fault_plan.hpp"
+#include "image_copy.hpp"
 
 namespace ublk {
 
@@ -66,11 +68,33 @@ class DeviceSet {
   std::set<Handle> all_;
 };
 
+// Copies that may have a thread, until they are paused or cancelled.
+class CopySet {
+ public:
+  void add(const SharedCopy& copy) {
+    const std::lock_guard lock(mutex_);
+    all_.insert(copy);
+  }
+  void remove(const SharedCopy& copy) {
+    const std::lock_guard lock(mutex_);
+    all_.erase(copy);
+  }
+  std::set<SharedCopy> take_all() {
+    const std::lock_guard lock(mutex_);
+    return std::exchange(all_, {});
+  }
+
+ private:
+  std::mutex mutex_;
+  std::set<SharedCopy> all_;
+};
+
 // The state of one JavaScript environment.
 struct Environment {
   Executor executor;
   DeviceSet known;   // from the wish to serve them to their end
   DeviceSet served;  // after their bring-up
+  CopySet copies;
 };
 
 // Has the devices of the environment ended before it goes, however it goes.

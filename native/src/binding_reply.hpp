@@ -61,4 +61,8 @@ Napi::Value on_lane(Napi::Env env, Executor::Lane lane, Verb verb) {
   return promise;
 }
 
+inline Handle to_handle(const Napi::Value& value) {
+  return *value.As<Napi::External<Handle>>().Data();
+}
+
 }  // namespace ublk

@@ -24,6 +24,7 @@ export async function startByTakeOver(start: EngineStart): Promise<void> {
   try {
     await taker.takeAll(devices);
     await taker.complete();
+    await devices.goOnCopying();
     logger.info({}, "took every device over");
   } catch (error) {
     await continueAfter(error, locking, devices);

@@ -4,6 +4,7 @@ import type { AdoptionEntry } from "./block-devices.js";
 import { waitFor } from "./block-nodes.js";
 import { type Decision, decide } from "./decision.js";
 import { toTarget } from "./device-geometry.js";
+import type { ImageCopies } from "./image-copies.js";
 import type { Journal } from "./journal.js";
 import type { JournalEntry } from "./journal-entry.js";
 import { type KernelView, matchDevice, readKernelView } from "./kernel-view.js";
@@ -18,6 +19,14 @@ export interface Reconciliation {
 /** How long a server that was told to go, or was killed, may take to let go of its devices. */
 export const defaultOldServerTimeoutMs = 30_000;
 
+/** What {@link Adoption} works with. */
+export interface AdoptionParts {
+  ublk: Ublk;
+  journal: Journal;
+  copies: ImageCopies;
+  oldServerTimeoutMs: number;
+}
+
 type Adoptable = Extract<Decision, { action: "adopt" }>;
 
 /**
@@ -25,11 +34,7 @@ type Adoptable = Extract<Decision, { action: "adopt" }>;
  * ours and dead or half-made, forgets what is gone, and touches nothing where journal, kernel and image disagree.
  */
 export class Adoption {
-  constructor(
-    private readonly ublk: Ublk,
-    private readonly journal: Journal,
-    private readonly oldServerTimeoutMs = defaultOldServerTimeoutMs,
-  ) {}
+  constructor(private readonly parts: AdoptionParts) {}
 
   /**
    * Never rejects: a failure is reported, and leaves entry and device for the next try. `view` spares a look at every
@@ -37,7 +42,7 @@ export class Adoption {
    */
   async reconcile(entry: JournalEntry, view?: KernelView): Promise<Reconciliation> {
     try {
-      return await this.reconcileOrThrow(entry, view ?? (await readKernelView(this.ublk)));
+      return await this.reconcileOrThrow(entry, view ?? (await readKernelView(this.parts.ublk)));
     } catch (error) {
       return report(entry, "failed", error instanceof Error ? error.message : String(error));
     }
@@ -59,10 +64,10 @@ export class Adoption {
     let latest: DeviceInfo | undefined;
     await waitFor(
       async () => {
-        latest = await this.ublk.findDevice(deviceId);
+        latest = await this.parts.ublk.findDevice(deviceId);
         return latest?.state !== "live";
       },
-      { timeoutMs: this.oldServerTimeoutMs },
+      { timeoutMs: this.parts.oldServerTimeoutMs },
     );
     if (latest) return await decide(entry, matchDevice(entry, { devices: [latest], unreadable: [] }));
     return { action: "remove", info: undefined, reason: "its old server removed the device" };
@@ -70,10 +75,12 @@ export class Adoption {
 
   private async recover({ entry, info }: Adoptable): Promise<Reconciliation> {
     const { ownerTag, generation, limits } = entry;
-    const options = { ownerTag, limits, waitMs: this.oldServerTimeoutMs };
-    const device = await this.ublk.recoverAndServe(info.deviceId, toTarget(entry.image), options);
+    // Before I/O goes on: what a copy still needs must not be changed by what waits.
+    const copies = await this.parts.copies.activeOf(entry.volumeId, entry.image.path);
+    const options = { ownerTag, limits, copies, waitMs: this.parts.oldServerTimeoutMs };
+    const device = await this.parts.ublk.recoverAndServe(info.deviceId, toTarget(entry.image), options);
     const next = { ...entry, deviceId: info.deviceId, generation: generation + 1 };
-    const reason = await this.journal.write(next).then(
+    const reason = await this.parts.journal.write(next).then(
       () => `recovered as generation ${next.generation}`,
       // The device serves and the old entry still describes it, so users are better off with it than without.
       (error: unknown) => `recovered, but the journal could not be written: ${String(error)}`,
@@ -82,8 +89,8 @@ export class Adoption {
   }
 
   private async remove(entry: JournalEntry, info: DeviceInfo | undefined, reason: string): Promise<Reconciliation> {
-    if (info) await this.ublk.removeDevice(info.deviceId, { force: true, ownerTag: entry.ownerTag });
-    await this.journal.remove(entry.volumeId);
+    if (info) await this.parts.ublk.removeDevice(info.deviceId, { force: true, ownerTag: entry.ownerTag });
+    await this.parts.journal.remove(entry.volumeId);
     return report(info ? { ...entry, deviceId: info.deviceId } : entry, "removed", reason);
   }
 }

@@ -52,7 +52,7 @@ export class ChangeGate {
     if (this.isEnding) this.assertOpen();
   }
 
-  private assertOpen(): void {
+  assertOpen(): void {
     if (this.closedBecause === undefined) return;
     throw new BlockDeviceError("unavailable", `${this.closedBecause}: try again later`);
   }

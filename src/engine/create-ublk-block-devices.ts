@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { loadUblk } from "../ublk/ublk.js";
+import { CopyRecords } from "./copy-records.js";
 import { withFailPoint } from "./fail-point.js";
 import { FileJournal } from "./journal.js";
 import type { EngineLogger } from "./logger.js";
@@ -18,5 +19,6 @@ export interface EngineSettings {
 export function createUblkBlockDevices(settings: EngineSettings): UblkBlockDevices {
   const { stateDir, logger, dieAt } = settings;
   const journal = withFailPoint(new FileJournal(join(stateDir, "engine", "devices")), dieAt);
-  return new UblkBlockDevices({ ublk: loadUblk(settings), journal, logger });
+  const copies = new CopyRecords(join(stateDir, "engine", "copies"));
+  return new UblkBlockDevices({ ublk: loadUblk(settings), journal, copies, logger });
 }

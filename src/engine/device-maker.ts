@@ -4,6 +4,7 @@ import type { Ublk } from "../ublk/ublk.js";
 import { BlockDeviceError, type BlockDeviceSpec } from "./block-devices.js";
 import { type BlockNodes, waitFor } from "./block-nodes.js";
 import { defaultGeometry, toTarget } from "./device-geometry.js";
+import type { ImageCopies } from "./image-copies.js";
 import { identifyImage } from "./image-identity.js";
 import type { Journal, JournalProblem } from "./journal.js";
 import type { ImageIdentity, JournalEntry } from "./journal-entry.js";
@@ -20,6 +21,7 @@ export interface ServedDevice {
 export interface DeviceMakerParts {
   ublk: Ublk;
   journal: Journal;
+  copies: ImageCopies;
   nodes: BlockNodes;
   logger: EngineLogger;
   nodeTimeoutMs: number;
@@ -63,8 +65,9 @@ export class DeviceMaker {
     const { image, sizeBytes, queueCount, queueDepth, maxIoBytes, logicalBlockSizeBytes } = entry;
     const { readOnly, discard, ownerTag } = entry;
     const geometry = { queueCount, queueDepth, maxIoBytes, logicalBlockSizeBytes };
+    const copies = await this.parts.copies.activeOf(entry.volumeId, image.path);
     return await this.parts.ublk.createAndServe(
-      { target: toTarget(image), sizeBytes },
+      { target: toTarget(image), sizeBytes, copies },
       { ...geometry, readOnly, discard, ownerTag, recoverable: true },
     );
   }

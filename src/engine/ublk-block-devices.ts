@@ -20,18 +20,19 @@ import {
 } from "./block-devices.js";
 import { type BlockNodes, machineBlockNodes } from "./block-nodes.js";
 import { ChangeGate } from "./change-gate.js";
+import type { CopyRecords } from "./copy-records.js";
 import { DeviceMaker, type ServedDevice } from "./device-maker.js";
 import { DeviceTuning, isFrozen } from "./device-tuning.js";
 import { defaultTimeouts, type EngineTimeouts } from "./engine-timeouts.js";
 import { specMismatch, toBlockDevice, toFields, toFoundDevice } from "./entry-views.js";
 import { toBlockDeviceError } from "./failure.js";
+import { ImageCopies } from "./image-copies.js";
 import { findImageChange } from "./image-identity.js";
 import type { Journal } from "./journal.js";
 import { type JournalEntry, matchesSpec } from "./journal-entry.js";
 import { type KernelView, type Match, matchDevice, readKernelView, readViewOfOne } from "./kernel-view.js";
 import { LettingGo } from "./letting-go.js";
 import type { EngineLogger } from "./logger.js";
-import { PlainCopies } from "./plain-copies.js";
 import { logOutcome } from "./reconciliation-log.js";
 import { type PlanRow, planReconciliation } from "./reconciliation-plan.js";
 import { ServedDevices } from "./served-devices.js";
@@ -41,6 +42,7 @@ import { type FindUsers, UsageGuard } from "./usage-guard.js";
 export interface UblkBlockDevicesParts {
   ublk: Ublk;
   journal: Journal;
+  copies: CopyRecords;
   logger: EngineLogger;
   nodes?: BlockNodes;
   findUsers?: FindUsers;
@@ -55,7 +57,7 @@ export class UblkBlockDevices implements BlockDevices {
   private readonly maker: DeviceMaker;
   private readonly tuning: DeviceTuning;
   private readonly guard: UsageGuard;
-  private readonly copies = new PlainCopies();
+  private readonly copies: ImageCopies;
   private readonly lettingGo: LettingGo;
   private readonly endMs: number;
 
@@ -67,8 +69,10 @@ export class UblkBlockDevices implements BlockDevices {
     this.changes = new ChangeGate(logger, timeouts.changesMs);
     this.served = new ServedDevices(logger);
     this.guard = new UsageGuard(findUsers, timeouts.claimMs);
-    this.adoption = new Adoption(ublk, journal, timeouts.oldServerMs);
-    this.maker = new DeviceMaker({ ublk, journal, logger, nodes, nodeTimeoutMs: timeouts.nodeMs });
+    const copies = new ImageCopies({ ublk, records: parts.copies, logger });
+    this.copies = copies;
+    this.adoption = new Adoption({ ublk, journal, copies, oldServerTimeoutMs: timeouts.oldServerMs });
+    this.maker = new DeviceMaker({ ublk, journal, copies, logger, nodes, nodeTimeoutMs: timeouts.nodeMs });
     this.tuning = new DeviceTuning(ublk, journal);
   }
 
@@ -142,23 +146,27 @@ export class UblkBlockDevices implements BlockDevices {
     await this.exclusivelyAll(volumeIds, (group) => this.tuning.thaw(group, token));
   }
 
-  async startCopies(specs: readonly ImageCopySpec[]): Promise<void> {
-    for (const { volumeId } of specs) {
-      if ((await this.find(volumeId)) === undefined) continue;
-      throw new BlockDeviceError(
-        "unsupported",
-        `volume ${volumeId} has a device: detach it before its image is copied`,
-      );
-    }
-    this.copies.start(specs);
+  async startCopies(specs: readonly ImageCopySpec[], { deadlineMs }: { deadlineMs: number }): Promise<void> {
+    const volumeIds = specs.map(({ volumeId }) => volumeId);
+    await this.exclusivelyEach(volumeIds, async () => {
+      const served = new Map<string, ServedDevice>();
+      for (const volumeId of volumeIds) {
+        const device = (await this.findServed(volumeId)) ?? (await this.settle(volumeId));
+        if (device) served.set(volumeId, device);
+      }
+      await this.copies.start(specs, served, deadlineMs);
+    });
   }
 
   async findCopy(copyId: string): Promise<ImageCopy | undefined> {
-    return this.copies.find(copyId);
+    this.changes.assertOpen();
+    return await this.converted(copyId, () => this.copies.find(copyId));
   }
 
   async endCopy(copyId: string): Promise<void> {
-    this.copies.end(copyId);
+    this.changes.assertOpen();
+    const volumeId = await this.converted(copyId, () => this.copies.findVolume(copyId));
+    if (volumeId !== undefined) await this.exclusively(volumeId, () => this.copies.end(copyId));
   }
 
   async capabilities(): Promise<BlockDeviceCapabilities> {
@@ -188,7 +196,8 @@ export class UblkBlockDevices implements BlockDevices {
       contents.entries.map((entry) => this.adoptOne(entry.volumeId, { entry, view })),
     );
     const report = { entries: [...unreadable, ...reconciled] };
-    // I/O waits no more: now there is time for words.
+    // I/O waits no more: now there is time for words, and for what can be done beside it.
+    await this.goOnCopying();
     logOutcome(this.parts.logger, await planReconciliation(contents, view), report.entries);
     return report;
   }
@@ -196,12 +205,14 @@ export class UblkBlockDevices implements BlockDevices {
   async close(): Promise<void> {
     await this.changes.end();
     await this.endEach((served) => this.closeOne(served));
+    await this.copies.leave(() => true);
   }
 
   /** Ends serving without removing any device, used or not: I/O waits for the next engine. */
   async leave(): Promise<void> {
     await this.changes.end();
     await this.endEach(({ device }) => device.release());
+    await this.copies.leave(() => true);
   }
 
   /**
@@ -211,7 +222,10 @@ export class UblkBlockDevices implements BlockDevices {
   async suspend(): Promise<string[]> {
     await this.changes.close("the engine is handing over");
     const frozen = this.served.all().filter(isFrozen);
-    if (frozen.length === 0) return this.served.all().map(({ entry }) => entry.volumeId);
+    if (frozen.length === 0) {
+      await this.copies.leave((volumeId) => this.served.get(volumeId) === undefined);
+      return this.served.all().map(({ entry }) => entry.volumeId);
+    }
     this.changes.open();
     throw new BlockDeviceError(
       "frozen",
@@ -224,6 +238,7 @@ export class UblkBlockDevices implements BlockDevices {
     const served = this.served.get(volumeId);
     if (!served) throw unknownVolume(volumeId);
     await this.converted(volumeId, () => this.lettingGo.letGo(served, () => this.served.remove(served)));
+    await this.copies.leave((left) => left === volumeId);
   }
 
   /**
@@ -242,6 +257,13 @@ export class UblkBlockDevices implements BlockDevices {
     return await this.adoptOne(volumeId);
   }
 
+  /** Takes up the copies that another engine has left; those of devices are taken up with them. */
+  async goOnCopying(): Promise<void> {
+    await this.copies.resumeAll().catch((error: unknown) => {
+      this.parts.logger.error({ err: error }, "not every copy of an image can be gone on with");
+    });
+  }
+
   /** What start-up would do now. It changes nothing. */
   async plan(): Promise<PlanRow[]> {
     const contents = await this.parts.journal.readAll();
@@ -257,13 +279,24 @@ export class UblkBlockDevices implements BlockDevices {
     volumeIds: readonly string[],
     action: (group: ServedDevice[]) => Promise<T>,
   ): Promise<T> {
-    // In the same order for everyone: two groups can never wait for each other.
-    const [first, ...others] = [...new Set(volumeIds)].sort();
-    if (first === undefined) return await action([]);
-    return await this.exclusively(first, async () => {
-      const served = await this.requireServed(first);
-      return await this.exclusivelyAll(others, (group) => action([served, ...group]));
+    return await this.exclusivelyEach(volumeIds, async (ids) => {
+      const group: ServedDevice[] = [];
+      for (const volumeId of ids) group.push(await this.requireServed(volumeId));
+      return await action(group);
     });
+  }
+
+  /** With nothing else going on with any of these volumes. In one order for everyone: two groups never wait for each other. */
+  private async exclusivelyEach<T>(
+    volumeIds: readonly string[],
+    action: (volumeIds: readonly string[]) => Promise<T>,
+  ): Promise<T> {
+    const sorted = [...new Set(volumeIds)].sort();
+    const inside = sorted.reduceRight<() => Promise<T>>(
+      (next, volumeId) => () => this.exclusively(volumeId, next),
+      () => action(sorted),
+    );
+    return await inside();
   }
 
   private async converted<T>(volumeId: string, action: () => Promise<T>): Promise<T> {

@@ -32,6 +32,20 @@ export interface Addon {
    * that freeze; another one goes on.
    */
   thawDevices(handles: DeviceHandle[], freeze?: bigint): Promise<boolean[]>;
+  /** Prepares a copy that begins at `startCopies`; its file of progress is made, or made anew. */
+  createCopy(spec: NativeCopySpec): Promise<CopyHandle>;
+  /** Goes on with a copy that another process has begun, or reports how it ended. EPROTO when the file of progress is none. */
+  resumeCopy(spec: NativeCopySpec): Promise<CopyHandle>;
+  /**
+   * Begins all these copies at one instant, at which their devices stand still for at most `deadlineMs`. Resolves with how
+   * long they did, in milliseconds. Rejects with all copies cancelled.
+   */
+  startCopies(copies: NativeCopyStart[], deadlineMs: number): Promise<number>;
+  /** Leaves the rest to another process; what waits for the copy goes on waiting. */
+  pauseCopy(copy: CopyHandle): Promise<void>;
+  /** Ends the copy for good, which its file of progress says then. */
+  cancelCopy(copy: CopyHandle): Promise<void>;
+  readCopy(copy: CopyHandle): NativeCopyStatus;
   /** Replaces the rules of a fault target; requests that hang go on. EINVAL for any other target. */
   setFaultRules(handle: DeviceHandle, rules: NativeFaultRule[]): Promise<void>;
   /** What the kernel says of one device, whoever serves it. */
@@ -72,6 +86,34 @@ export type NativeClose = "remove" | "remove-unused" | "release";
 
 /** Opaque: the native device behind it lives until `closeDevice` or the end of the environment. */
 export type DeviceHandle = { readonly __ublkDevice: never };
+
+/** Opaque: a copy of an image. */
+export type CopyHandle = { readonly __ublkCopy: never };
+
+export interface NativeCopySpec {
+  sourcePath: string;
+  targetPath: string;
+  progressPath: string;
+  sizeBytes: bigint;
+  /** Read around the page cache where the file system can, as the device over the source writes. */
+  direct: boolean;
+  /** Of the machine: a copy that another boot has begun is lost. */
+  bootId: string;
+}
+
+export interface NativeCopyStart {
+  copy: CopyHandle;
+  /** Of the device over its source. */
+  device?: DeviceHandle | undefined;
+}
+
+export interface NativeCopyStatus {
+  /** `starting` before `startCopies`. */
+  state: "starting" | "copying" | "done" | "failed";
+  copiedBytes: bigint;
+  /** Why it failed, or empty. */
+  reason: string;
+}
 
 export type NativeTarget =
   | { kind: "null" }
@@ -143,6 +185,8 @@ export interface NativeDeviceSpec {
   limits: NativeLimits;
   /** The CPUs of every queue's thread; empty: those of its hardware queue. */
   cpus: readonly number[];
+  /** Of the image, begun before the device is there: what they have not copied is not changed. */
+  copies: readonly CopyHandle[];
 }
 
 /** Ceilings of one device; 0 means none. `burstMs` of the rate may pass at once after an idle time. */
@@ -203,7 +247,7 @@ export interface NativeStats {
   errors: bigint;
   /** Requests the target works on now. */
   inFlight: number;
-  /** Requests held back now, by a limit or a freeze. */
+  /** Requests held back now, by a limit, a freeze or a copy of the image. */
   waiting: number;
   /** Requests that a limit has held back so far, and for how long in sum. */
   throttled: bigint;
@@ -276,6 +320,8 @@ export type NativeStep =
   | "FREEZE"
   /** Making the target durable during a freeze. */
   | "FLUSH_TARGET"
+  /** Saying at the instant that a copy counts, or its thread. */
+  | "BEGIN_COPY"
   | (string & {});
 
 /** Loads the addon built by node-gyp. The one place that knows where the binary lies. */

@@ -8,6 +8,7 @@ import type { DeviceListener, EventRelay } from "./events.js";
 import { toUblkError } from "./explain.js";
 import { type FaultRule, toNativeFaultRules, validateFaultRules } from "./fault-rules.js";
 import { compareFeatures, describeFeature } from "./features.js";
+import type { UblkImageCopy } from "./image-copy.js";
 import { type Limits, toNativeLimits } from "./limits.js";
 import type { FeatureReport } from "./negotiate.js";
 import { toDuration, toNewSize } from "./options.js";
@@ -108,6 +109,18 @@ export class UblkDevice {
     const handles = devices.map((device) => device.parts.native.handle);
     const subject = devices.map((device) => device.path).join(", ");
     return await first.explained(operation, () => first.parts.addon.freezeDevices(handles, checkedMs), subject);
+  }
+
+  /**
+   * Begins copies at one instant, which is fixed when it resolves: the devices over their images stand still for that
+   * moment, `deadlineMs` at most. Resolves with how long that was, in milliseconds. On failure every copy is cancelled.
+   */
+  static async startCopies(addon: Addon, starts: readonly CopyStart[], { deadlineMs }: FreezeOptions): Promise<number> {
+    const operation = "startCopies";
+    const checkedMs = toDuration("deadlineMs", deadlineMs, longestFreezeMs, operation);
+    for (const { device } of starts) device?.assertServing(operation);
+    const natives = starts.map(({ copy, device }) => ({ copy: copy.handle, device: device?.parts.native.handle }));
+    return await addon.startCopies(natives, checkedMs);
   }
 
   get state(): UblkDeviceState {
@@ -319,6 +332,12 @@ export class UblkDevice {
 /** For `freeze`: the devices thaw by themselves so long after the call. 1 ms to 10 minutes. */
 export interface FreezeOptions {
   deadlineMs: number;
+}
+
+/** A copy to begin, and the device over its image, where there is one. */
+export interface CopyStart {
+  copy: UblkImageCopy;
+  device?: UblkDevice | undefined;
 }
 
 function isStop(how: Ending): boolean {

@@ -3,6 +3,7 @@ import { type DataMode, dataModeNames } from "./data-modes.js";
 import { defaultQueueCount, defaultQueueDepth } from "./default-geometry.js";
 import { UblkError, type UblkErrorCode } from "./errors.js";
 import { type FeatureOptions, validateFeatureOptions } from "./feature-wishes.js";
+import type { UblkImageCopy } from "./image-copy.js";
 import { type Limits, toNativeLimits } from "./limits.js";
 import type { FeatureWishes } from "./negotiate.js";
 import { showValue } from "./show-value.js";
@@ -16,6 +17,8 @@ export interface DeviceParams {
   target: Target;
   /** A positive multiple of the logical block. May be left out where the target has a size: a file, a backend. */
   sizeBytes?: number | bigint;
+  /** Copies of the target's image that were begun before: the device changes nothing that they still need. */
+  copies?: readonly UblkImageCopy[];
 }
 
 /** How to serve it. docs/library.md has the table. */
@@ -119,7 +122,7 @@ export function validateOptions(
 ): NormalisedOptions {
   const check = new OptionChecker(operation);
   check.known("options", options, knownOptions);
-  check.known("params", params, ["target", "sizeBytes"]);
+  check.known("params", params, ["target", "sizeBytes", "copies"]);
   const normalised: NormalisedOptions = {
     target: checkTarget(params.target, operation),
     sizeBytes: params.sizeBytes === undefined ? undefined : check.size(params.sizeBytes),

@@ -2,6 +2,7 @@ import type { Addon, NativeDevice, NativeDeviceSpec, NativeEvent } from "./addon
 import { type DeviceInfo, toDeviceInfo } from "./device-info.js";
 import { findErrno, toErrnoName } from "./errno.js";
 import { UblkError } from "./errors.js";
+import type { UblkImageCopy } from "./image-copy.js";
 import type { Limits } from "./limits.js";
 import { retryUntil } from "./retry.js";
 
@@ -15,6 +16,8 @@ export interface RecoverOptions {
   limits?: Limits;
   /** The CPUs that the queues' threads may use. Default: those of each hardware queue. */
   cpus?: readonly number[];
+  /** Copies of the target's image that are under way: the device changes nothing that they still need. */
+  copies?: readonly UblkImageCopy[];
   /** How long to wait for the old server to be gone. Default 30 s. */
   waitMs?: number;
 }

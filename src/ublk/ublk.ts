@@ -1,6 +1,6 @@
 import { readdir } from "node:fs/promises";
-import { type Addon, loadAddon, type NativeDevice, type NativeDeviceSpec } from "./addon.js";
-import { type FreezeOptions, UblkDevice } from "./device.js";
+import { type Addon, type CopyHandle, loadAddon, type NativeDevice, type NativeDeviceSpec } from "./addon.js";
+import { type CopyStart, type FreezeOptions, UblkDevice } from "./device.js";
 import { assertMet, negotiateFor } from "./device-features.js";
 import { type DeviceInfo, toBlockDevicePath, toDeviceInfo } from "./device-info.js";
 import { findDeviceUsers } from "./device-users.js";
@@ -10,6 +10,7 @@ import { EventRelay } from "./events.js";
 import { toUblkError } from "./explain.js";
 import { type Feature, toFeatures } from "./features.js";
 import { resolveSize } from "./image.js";
+import { type ImageCopyOptions, UblkImageCopy } from "./image-copy.js";
 import { assertServing, inspectKernel, type KernelReport } from "./kernel-report.js";
 import { type FeatureReport, reportSettled, settle } from "./negotiate.js";
 import {
@@ -68,7 +69,8 @@ export class Ublk {
       const negotiation = await negotiateFor(normalised, kernel, this.reader);
       assertMet(negotiation, operation);
       const features = negotiation.request;
-      const spec = { ...toNativeSpec(normalised), sizeBytes, features, recover: false };
+      const copies = toHandles(params.copies);
+      const spec = { ...toNativeSpec(normalised), sizeBytes, features, copies, recover: false };
       const toReport = (granted: bigint) => settle(negotiation.reports, features, granted);
       const device = await this.serve(spec, context.imagePath, toReport, (relay) =>
         this.addon.openDevice(spec, relay.receive),
@@ -131,6 +133,32 @@ export class Ublk {
   /** Freezes one device or a group of them at one instant, see {@link UblkDevice.freeze}. */
   async freeze(devices: UblkDevice | readonly UblkDevice[], options: FreezeOptions): Promise<bigint> {
     return await UblkDevice.freeze(devices instanceof UblkDevice ? [devices] : devices, options);
+  }
+
+  /** Prepares a copy of an image for `startCopies`. Its target is an empty sparse file of the same size. */
+  async createCopy(options: ImageCopyOptions): Promise<UblkImageCopy> {
+    const context = { operation: "createCopy", subject: options.sourcePath, imagePath: options.sourcePath };
+    return await this.explained(
+      context,
+      async () => new UblkImageCopy(this.addon, await this.addon.createCopy(options)),
+    );
+  }
+
+  /** Goes on with a copy that a process before has begun, or tells how it ended. */
+  async resumeCopy(options: ImageCopyOptions): Promise<UblkImageCopy> {
+    const context = { operation: "resumeCopy", subject: options.sourcePath, imagePath: options.sourcePath };
+    return await this.explained(
+      context,
+      async () => new UblkImageCopy(this.addon, await this.addon.resumeCopy(options)),
+    );
+  }
+
+  /** Begins copies at one instant, see {@link UblkDevice.startCopies}. */
+  async startCopies(starts: readonly CopyStart[], options: FreezeOptions): Promise<number> {
+    const subject = starts.map(({ device }) => device?.path ?? "an image").join(", ");
+    return await this.explained({ operation: "startCopies", subject }, () =>
+      UblkDevice.startCopies(this.addon, starts, options),
+    );
   }
 
   /**
@@ -267,7 +295,9 @@ function subjectOf({ deviceId, target }: NormalisedOptions) {
   return { subject: `${name} over ${imagePath ?? target.kind}`, imagePath, deviceId };
 }
 
-function toNativeSpec(options: NormalisedOptions): Omit<NativeDeviceSpec, "sizeBytes" | "features" | "recover"> {
+function toNativeSpec(
+  options: NormalisedOptions,
+): Omit<NativeDeviceSpec, "sizeBytes" | "features" | "copies" | "recover"> {
   const { target, direct, deviceId, queueCount, queueDepth, maxIoBytes, logicalBlockSizeBytes } = options;
   const { readOnly, discard, ownerTag, unprivileged, limits, cpus } = options;
   const geometry = { queueCount, queueDepth, maxIoBytes, logicalBlockSizeBytes };
@@ -290,7 +320,12 @@ async function toRecoverySpec(info: DeviceInfo, target: Target, options: Recover
   const { direct = true, limits = {}, cpus = [] } = options;
   const checked = validateOptions({ target, sizeBytes }, { ...geometry, direct, limits, cpus }, "recoverAndServe");
   await resolveSize(checked, "recoverAndServe");
-  return { ...toNativeSpec(checked), deviceId, sizeBytes, recover: true, features: info.featureMask };
+  const copies = toHandles(options.copies);
+  return { ...toNativeSpec(checked), deviceId, sizeBytes, copies, recover: true, features: info.featureMask };
+}
+
+function toHandles(copies: readonly UblkImageCopy[] = []): CopyHandle[] {
+  return copies.map(({ handle }) => handle);
 }
 
 function assertRemovable(info: DeviceInfo, force: boolean): void {

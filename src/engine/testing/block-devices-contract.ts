@@ -275,6 +275,49 @@ export function describeBlockDevices(name: string, createHarness: () => Promise<
       expect((await readFile(spec.targetPath)).equals(bytes)).toBe(true);
     });
 
+    test("a copy of an image with a device is of one instant, and is known to the next engine", async () => {
+      const { spec, bytes } = await createCopy(harness, "one");
+      await devices.attach({
+        ...spec,
+        image: spec.source,
+        readOnly: false,
+        discard: false,
+        logicalBlockSizeBytes: 512,
+      });
+      await devices.startCopies([spec], { deadlineMs: 5_000 });
+      const next = await harness.restartAfterKill();
+      await next.adopt();
+      await waitUntil(async () => (await next.findCopy(spec.copyId))?.state === "done");
+      expect((await readFile(spec.targetPath)).equals(bytes)).toBe(true);
+      await next.endCopy(spec.copyId);
+    });
+
+    test("a copy id belongs to one copy, and copies begin together or not at all", async () => {
+      const { spec } = await createCopy(harness, "one");
+      const missing = { ...spec, copyId: "other", targetPath: `${spec.targetPath}-none` };
+      await expect(devices.startCopies([spec, missing], { deadlineMs: 1_000 })).rejects.toMatchObject({
+        code: "invalid",
+      });
+      expect(await devices.findCopy(spec.copyId)).toBeUndefined();
+      await devices.startCopies([spec], { deadlineMs: 1_000 });
+      const another = { ...spec, volumeId: "two" };
+      await expect(devices.startCopies([another], { deadlineMs: 1_000 })).rejects.toMatchObject({
+        code: "spec_mismatch",
+      });
+      await expect(devices.startCopies([spec, missing], { deadlineMs: 1_000 })).rejects.toMatchObject({
+        code: "spec_mismatch",
+      });
+      await devices.endCopy(spec.copyId);
+    });
+
+    test("a copy of an image that is not there fails with image_missing", async () => {
+      const { spec } = await createCopy(harness, "one");
+      const source = { ...spec.source, path: `${spec.source.path}-none` };
+      await expect(devices.startCopies([{ ...spec, source }], { deadlineMs: 1_000 })).rejects.toMatchObject({
+        code: "image_missing",
+      });
+    });
+
     test("listeners hear of devices until they stop listening", async () => {
       const events: BlockDeviceEvent[] = [];
       const heard = (kind: string, volumeId: string) => () =>

@@ -8,6 +8,7 @@ import { deviceStates, FakeKernel } from "../../ublk/testing/fake-kernel.js";
 import { reader } from "../../ublk/testing/fake-machine.js";
 import { Ublk } from "../../ublk/ublk.js";
 import type { BlockDeviceLimits, BlockDeviceSpec } from "../block-devices.js";
+import { CopyRecords } from "../copy-records.js";
 import type { EngineTimeouts } from "../engine-timeouts.js";
 import { FileJournal, type Journal } from "../journal.js";
 import { UblkBlockDevices } from "../ublk-block-devices.js";
@@ -46,6 +47,7 @@ export class FakeNode {
     this.addon = new FakeAddon(this.kernel, this.addon.pid + 1);
     return new UblkBlockDevices({
       ublk: new Ublk(this.addon, reader(), async () => this.kernel.deviceIds()),
+      copies: new CopyRecords(join(this.folder, "copies")),
       journal: wrap(new FileJournal(this.journalFolder)),
       logger: this.logger(),
       nodes: { readSizeBytes: async (deviceId) => this.readSizeBytes(deviceId) },

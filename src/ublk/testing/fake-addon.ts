@@ -1,7 +1,11 @@
 import type {
   Addon,
+  CopyHandle,
   DeviceHandle,
   NativeClose,
+  NativeCopySpec,
+  NativeCopyStart,
+  NativeCopyStatus,
   NativeDevice,
   NativeDeviceInfo,
   NativeDeviceSpec,
@@ -13,6 +17,7 @@ import type {
 } from "../addon.js";
 import type { DataMode } from "../data-modes.js";
 import { type FeatureName, toMask } from "../features.js";
+import { FakeCopies } from "./fake-copies.js";
 import { deviceStates, type FakeKernel, toNativeFailure } from "./fake-kernel.js";
 
 interface Served {
@@ -59,6 +64,7 @@ function toDataMode(features: bigint): DataMode {
 export class FakeAddon implements Addon {
   /** The spec of every `openDevice` so far. */
   readonly specs: NativeDeviceSpec[] = [];
+  readonly copies = new FakeCopies();
   private readonly served = new Map<DeviceHandle, Served>();
 
   constructor(
@@ -133,6 +139,34 @@ export class FakeAddon implements Addon {
       const isMeant = freeze === undefined || freeze === this.find(handle).freeze;
       return isMeant && this.thaw(handle);
     });
+  }
+
+  async createCopy(spec: NativeCopySpec): Promise<CopyHandle> {
+    return await this.copies.create(spec);
+  }
+
+  async resumeCopy(spec: NativeCopySpec): Promise<CopyHandle> {
+    return await this.copies.resume(spec);
+  }
+
+  async startCopies(starts: NativeCopyStart[], _deadlineMs: number): Promise<number> {
+    const devices = starts.flatMap(({ device }) => (device === undefined ? [] : [this.find(device)]));
+    if (devices.some(({ thawTimer }) => thawTimer)) throw toNativeFailure("FREEZE", "EALREADY");
+    this.kernel.run("COPY", devices[0]?.info.deviceId ?? -1, () => {});
+    await this.copies.start(starts.map(({ copy }) => copy));
+    return 0;
+  }
+
+  async pauseCopy(copy: CopyHandle): Promise<void> {
+    this.copies.pause(copy);
+  }
+
+  async cancelCopy(copy: CopyHandle): Promise<void> {
+    await this.copies.cancel(copy);
+  }
+
+  readCopy(copy: CopyHandle): NativeCopyStatus {
+    return this.copies.read(copy);
   }
 
   async readDeviceInfo(deviceId: number): Promise<NativeDeviceInfo> {

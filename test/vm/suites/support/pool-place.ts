@@ -11,10 +11,16 @@ export interface PoolPlace {
   release(): Promise<void>;
 }
 
-/** Formats the guest's scratch disk as xfs, whatever was on it: pools need direct I/O and holes. */
-export async function mountPoolDisk(mountPoint: string, device = findScratchDisk()): Promise<PoolPlace> {
-  // Discarding a disk that has never been written only takes time.
-  await runCommand("mkfs.xfs", ["-q", "-f", "-K", device]);
+// Discarding a disk that has never been written only takes time.
+const formatOptions = { xfs: ["-q", "-f", "-K"], ext4: ["-q", "-F", "-E", "nodiscard"] };
+
+/** Formats the guest's scratch disk, whatever was on it: pools need direct I/O and holes. */
+export async function mountPoolDisk(
+  mountPoint: string,
+  device = findScratchDisk(),
+  fsType: keyof typeof formatOptions = "xfs",
+): Promise<PoolPlace> {
+  await runCommand(`mkfs.${fsType}`, [...formatOptions[fsType], device]);
   mkdirSync(mountPoint, { recursive: true });
   await runCommand("mount", [device, mountPoint]);
   const path = join(mountPoint, "pool");
@@ -32,7 +38,7 @@ export async function makePoolFolder(path: string): Promise<PoolPlace> {
   return { path, release: () => rm(path, { recursive: true }) };
 }
 
-function findScratchDisk(): string {
+export function findScratchDisk(): string {
   const device = process.env.VM_DISK0;
   if (device !== undefined) return device;
   throw new Error("VM_DISK0 is not set: run this in a guest with a disk, test/vm/run --disk 8192 -- …");
