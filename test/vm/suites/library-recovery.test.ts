@@ -30,19 +30,22 @@ describe("another life", () => {
   /** A writer that goes on for ever, block after block, and reports each pass. */
   function startWriter(device: string, data: string): { child: ChildProcess; passes: () => number } {
     let count = 0;
-    const script = 'while dd if="$1" of="$2" bs=64k oflag=direct conv=notrunc status=none; do echo pass; done; exit 1';
-    const child = spawn("bash", ["-c", script, "writer", data, device], { stdio: ["ignore", "pipe", "inherit"] });
+    const script =
+      'while dd if="$1" of="$2" bs=64k oflag=direct conv=notrunc,nocreat status=none; do echo pass; done; exit 1';
+    const args = ["-c", script, "writer", data, device];
+    const child = spawn("bash", args, { detached: true, stdio: ["ignore", "pipe", "inherit"] });
     child.stdout?.on("data", (chunk: Buffer) => {
       count += chunk.toString().split("pass").length - 1;
     });
     return { child, passes: () => count };
   }
 
+  /** Ends the writer together with the dd that it runs, which would open the device when it is gone. */
   async function endWriter(child: ChildProcess): Promise<void> {
     expect(child.exitCode).toBeNull();
-    const exited = once(child, "exit");
-    child.kill("SIGKILL");
-    await exited;
+    const closed = once(child, "close");
+    process.kill(-Number(child.pid), "SIGKILL");
+    await closed;
   }
 
   test("a killed server's device waits, and another process takes it over under a running writer", async () => {

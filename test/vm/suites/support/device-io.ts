@@ -19,7 +19,7 @@ export async function writeToDevice(file: string, device: string, options: CopyO
   const { seekBlocks = 0, blockBytes = mebibyte, direct = false } = options;
   const flags = direct ? ["oflag=direct"] : [];
   const where = [`if=${file}`, `of=${device}`, `bs=${blockBytes}`, `seek=${seekBlocks}`];
-  await runCommand("dd", [...where, "conv=fsync,notrunc", ...flags, "status=none"]);
+  await runCommand("dd", [...where, "conv=fsync,notrunc,nocreat", ...flags, "status=none"]);
 }
 
 /** Fails unless the device begins with the bytes of the file. It reads past the page cache. */
