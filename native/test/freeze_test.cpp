@@ -48,7 +48,7 @@ TEST_F(Freeze, HoldsRequestsUntilThaw) {
 
 TEST_F(Freeze, IsThawedByWhoKnowsItsMoment) {
   const SharedDevice disk = opened(spec());
-  ASSERT_TRUE(freeze(disk, 1).ok());
+  ASSERT_TRUE(freeze(disk, 500).ok());
   const uint64_t first_until_ns = until_ns_;
   ASSERT_TRUE(wait_until([&] { return !disk->frozen(); }));
   ASSERT_TRUE(freeze(disk, 60'000).ok());
