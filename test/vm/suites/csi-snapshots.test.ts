@@ -172,6 +172,61 @@ describe("in a memory pool", () => {
     await calls.delete(snapshotId);
   });
 
+  test("a snapshot of a volume in use has nothing of what is written while it is copied", async () => {
+    const volume = await started({ name: "memory-live", access: block, parameters });
+    await writeToDevice(pattern, volume.targetPath, { direct: true });
+    const snapshot = await calls.create("memory-live-1", volume.id);
+    await writeToDevice(other, volume.targetPath, { direct: true });
+    await calls.createReady("memory-live-1", volume.id);
+    await compare(pattern, snapshotImage(snapshot.snapshotId, "memory"));
+    await compare(other, volume.targetPath);
+    await calls.delete(snapshot.snapshotId);
+    await volume.finish();
+  });
+
+  test("a copy that the driver's death interrupted is finished by the next one, whole and of the same instant", async () => {
+    const volume = await started({ name: "memory-killed", access: block, parameters });
+    await writeToDevice(pattern, volume.targetPath, { direct: true });
+    const { snapshotId } = await calls.create("memory-killed-1", volume.id);
+    await bed.driver.kill();
+    await bed.restart();
+    await writeToDevice(other, volume.targetPath, { direct: true });
+    expect((await calls.createReady("memory-killed-1", volume.id)).snapshotId).toBe(snapshotId);
+    await compare(pattern, snapshotImage(snapshotId, "memory"));
+    await calls.delete(snapshotId);
+    await volume.finish();
+  });
+
+  test("a group is one instant over all members, though their bytes are copied later", async () => {
+    const members = [
+      await started({ name: "copied-1", access: block, parameters }),
+      await started({ name: "copied-2", access: block, parameters }),
+    ];
+    const ids = members.map(({ id }) => id);
+    const writer = new SequenceWriter(members.map(({ targetPath }) => targetPath));
+    for (let round = 1; round <= 3; round++) {
+      const before = writer.written;
+      await waitFor("the writer gets on", () => writer.written > before + 100);
+      const from = writer.written;
+      await calls.createGroup(`copied-${round}`, ids);
+      const to = writer.written + 1;
+      const group = await waitFor("the group is ready", async () => {
+        const made = await calls.createGroup(`copied-${round}`, ids);
+        return made.readyToUse && made;
+      });
+      const images = ids.map((id) => {
+        const member = group.snapshots.find(({ sourceVolumeId }) => sourceVolumeId === id);
+        return snapshotImage(member?.snapshotId ?? "", "memory");
+      });
+      const length = await readSequence(images);
+      expect(length).toBeGreaterThanOrEqual(from);
+      expect(length).toBeLessThanOrEqual(to);
+      await calls.deleteGroup(group);
+    }
+    await writer.stop();
+    for (const member of members) await member.finish();
+  });
+
   test("a snapshot that does not fit is refused, and leaves nothing", async () => {
     const volume = bed.volume({ name: "too-big", sizeBytes: 300 * mebibyte, access: block, parameters });
     await volume.create();
