@@ -25,11 +25,19 @@ export class LibraryRig {
   images!: ImageDirectory;
   /** A directory on a tmpfs. */
   scratch!: string;
+  private readonly served: UblkDevice[] = [];
 
   /** A device over a new image. */
   async serveFile(options: DeviceOptions = {}, size = sizeBytes): Promise<{ path: string; device: UblkDevice }> {
     const path = await this.images.createImage(size);
-    return { path, device: await createAndServe({ target: { kind: "file", path } }, options) };
+    const device = await createAndServe({ target: { kind: "file", path } }, options);
+    this.served.push(device);
+    return { path, device };
+  }
+
+  /** So that a case that failed with a device in its hands does not fail all that come after it. */
+  async stopServed(): Promise<void> {
+    for (const device of this.served.splice(0)) await device.stop().catch(() => undefined);
   }
 }
 
@@ -52,7 +60,7 @@ export function useLibraryRig(): LibraryRig {
     machineBefore = await readMachineState();
   });
   afterEach(async () => {
-    await waitUntilNothingIsLeft(machineBefore);
+    await waitUntilNothingIsLeft(machineBefore).finally(() => rig.stopServed());
   });
   afterAll(async () => {
     await waitUntilEqual(readProcessResources, resourcesBefore);
