@@ -15,6 +15,8 @@ export interface DriverSettings {
   pools?: Record<string, string>;
   /** Budgets of memory pools by name. */
   memoryPools?: Record<string, number>;
+  /** A configuration file with more pools. */
+  configPath?: string;
   /** The socket of an engine that owns the devices. Default: the driver serves them itself. */
   engineSocketPath?: string;
   nodeId?: string;
@@ -152,6 +154,7 @@ export function driverArguments(settings: DriverSettings): string[] {
     ...["--state-dir", settings.stateDir ?? join(directory, "state")],
     ...["--kubelet-dir", kubeletDirectoryOf(settings)],
     ...Object.entries(pools).flatMap(([name, path]) => ["--pool", `${name}=${path}`]),
+    ...(settings.configPath === undefined ? [] : ["--config", settings.configPath]),
     ...Object.entries(memoryPools).flatMap(([name, bytes]) => ["--memory-pool", `${name}=${bytes}`]),
     ...(settings.engineSocketPath === undefined ? [] : ["--engine", `unix://${settings.engineSocketPath}`]),
     ...["--driver-name", "csi.ublk.io", "--log-level", logLevel],
