@@ -85,11 +85,11 @@ proto-sync: $(STAMPS)/npm ## renew proto/csi/csi.proto from the CSI specificatio
 # Every suite leaves its result file in $(RESULTS); test/report/count adds them up into the one closing line.
 SUITES := unit native-plain native-asan sanity-fakes-mount sanity-fakes-block tools vm-self-test
 TEST_KERNELS := uml 6.1 6.12 7.3
-VM_SUITES := $(foreach kernel,$(TEST_KERNELS) udev-uml,vm-$(kernel)-guest vm-$(kernel)-jest) \
+VM_SUITES := $(foreach kernel,$(TEST_KERNELS) udev-uml csi-uml,vm-$(kernel)-guest vm-$(kernel)-jest) \
   $(foreach pool,disk scratch,vm-uml-sanity-real-$(pool)-mount vm-uml-sanity-real-$(pool)-block)
 
 # Two at a time: a guest keeps little more than one processor busy. The longest come first.
-GUEST_RUNS := test-vm-on-uml test-vm-on-6.12 test-vm-on-7.3 test-vm-udev-on-uml test-vm-on-6.1
+GUEST_RUNS := test-vm-on-uml test-csi-vm-on-uml test-vm-on-6.12 test-vm-on-7.3 test-vm-udev-on-uml test-vm-on-6.1
 
 .PHONY: test
 test: ## everything: lint, unit, native, csi-sanity, and the guest suites on uml, 6.1 (which has no ublk), 6.12 and 7.3
@@ -148,12 +148,14 @@ test-vm-on-%: build
 	@test/vm/run-suites $*
 
 .PHONY: test-csi-vm
-test-csi-vm: build ## the suites of the CSI services on real devices, whole also where kernels are emulated: KERNEL=uml|6.12|6.18|7.3
-	$(call say,CSI suites on kernel $(KERNEL))
+test-csi-vm: test-csi-vm-on-$(KERNEL) ## the suites of the CSI services on real devices: KERNEL=uml|6.12|6.18|7.3
+	@test/report/count $(RESULTS) vm-csi-$(KERNEL)-guest vm-csi-$(KERNEL)-jest
+
+test-csi-vm-on-%: build
+	$(call say,CSI suites on kernel $*)
 	@scripts/install-packages vm
-	@test/vm/kernels/fetch $(KERNEL)
-	@UBLK_EVERY=1 test/vm/run-suites $(KERNEL) suites/csi- suites/driver-
-	@test/report/count $(RESULTS) vm-$(KERNEL)-guest vm-$(KERNEL)-jest
+	@test/vm/kernels/fetch $*
+	@test/vm/run-suites $* --csi
 
 .PHONY: test-vm-udev
 test-vm-udev: test-vm-udev-on-$(KERNEL) ## the suites that need udev running in the guest: KERNEL=uml|6.12|6.18|7.3
