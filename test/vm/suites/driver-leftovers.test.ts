@@ -78,7 +78,7 @@ test(`after ${roundCount} lives of volumes the driver holds what it held after t
   await liveOnce("first");
   const before = await readHoldings();
   expect(before.filter((item) => /\/dev\/ublkc|\/image$/.test(item))).toEqual([]);
-  expect(await listFiles(bed.poolPath)).toEqual(["lock", "pool.json", "volumes"]);
+  expect(await listFiles(bed.poolPath)).toEqual(["groups", "lock", "pool.json", "snapshots", "volumes"]);
   for (let round = 0; round < roundCount; round++) await liveOnce(String(round));
   const isBack = async () => findMore(await readHoldings(), before).length === 0;
   await waitFor("the driver lets go", isBack, { timeoutMs: 10_000 }).catch(() => undefined);
@@ -87,8 +87,8 @@ test(`after ${roundCount} lives of volumes the driver holds what it held after t
 
 test("a stopped driver leaves its records, its empty memory pool, and nothing else", async () => {
   expect(await bed.driver.terminate()).toBe(0);
-  expect(await listFiles(bed.poolPath)).toEqual(["lock", "pool.json", "volumes"]);
+  expect(await listFiles(bed.poolPath)).toEqual(["groups", "lock", "pool.json", "snapshots", "volumes"]);
   expect((await readdir("/run/ublk-csi-test/leftovers")).sort()).toEqual(["disk", "driver.log", "kubelet", "state"]);
-  expect(await listFiles(join(bed.stateDir, "memory/memory"))).toEqual(["pool.json", "volumes"]);
+  expect(await listFiles(join(bed.stateDir, "memory/memory"))).toEqual(["groups", "pool.json", "snapshots", "volumes"]);
   expect(await listFiles(join(bed.stateDir, "engine"))).toEqual(["devices", "lock"]);
 });
