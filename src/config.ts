@@ -99,7 +99,8 @@ function assertPoolsExist(ephemeral: EphemeralRules | undefined, pools: readonly
   throw new ConfigError(`--config: ephemeral.pools names "${unknown}", this node has the pools ${names.join(", ")}`);
 }
 
-function joinPools(ofFile: readonly PoolRequest[], flags: NodeFlags["pools"]): PoolRequest[] {
+/** The pools of a configuration file, then those of the flags; none, or two of one name, are a ConfigError. */
+export function joinPools(ofFile: readonly PoolRequest[], flags: NodeFlags["pools"]): PoolRequest[] {
   const pools = [...ofFile, ...flags.map(({ flag, text }) => parsePool(flag, text))];
   if (pools.length === 0) {
     throw new ConfigError(

@@ -70,7 +70,7 @@ interface StartOptions {
 /** The order matters: nothing is touched before the lock, and nothing is served before the devices are back. */
 async function start(config: NodeConfig, parts: NodeParts, { undo, onLockLost }: StartOptions): Promise<void> {
   const { logger } = parts;
-  const { stateDir } = config;
+  const { stateDir, nodeId } = config;
   const isEmbedded = config.engineSocketPath === undefined;
   if (isEmbedded) await parts.checkKernel();
   const lock = async (path: string, what: string) => {
@@ -81,7 +81,7 @@ async function start(config: NodeConfig, parts: NodeParts, { undo, onLockLost }:
   await lock(join(stateDir, "lock"), `state directory ${stateDir}`);
   if (isEmbedded) await lockJournal(stateDir, lock);
   const lockPool = (path: string) => lock(join(path, "lock"), `pool ${path}`);
-  const pools = await openPools(config.pools, { ...parts, stateDir, lockPool });
+  const pools = await openPools(config.pools, { ...parts, stateDir, nodeId, lockPool });
   const blockDevices = parts.createBlockDevices(config);
   undo.push(() => blockDevices.close());
   for (const { reason, ...entry } of (await blockDevices.adopt()).entries) logger.info(entry, `adoption: ${reason}`);

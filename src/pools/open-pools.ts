@@ -5,7 +5,7 @@ import type { RunCommand } from "../system/command.js";
 import type { ImageFiles } from "../system/image-files.js";
 import type { MemoryFilesystems } from "./memory-filesystem.js";
 import { Pool } from "./pool.js";
-import { openPoolDirectory } from "./pool-directory.js";
+import { claimPool, openPoolDirectory } from "./pool-directory.js";
 import { PoolRegistry } from "./pool-registry.js";
 import type { PoolSettings } from "./pool-settings.js";
 import { Pools } from "./pools.js";
@@ -31,6 +31,8 @@ export interface MemoryPoolRequest extends PoolWish {
 
 export interface PoolDependencies {
   stateDir: string;
+  /** Whose pools these are, or are to be. */
+  nodeId: string;
   memoryFilesystems: MemoryFilesystems;
   runCommand: RunCommand;
   imageFiles: ImageFiles;
@@ -75,6 +77,7 @@ async function openFilePool(request: FilePoolRequest, dependencies: PoolDependen
   const expectedUuid = await registry.find(name);
   const opened = await openPoolDirectory({ poolName: name, directory, expectedUuid });
   await dependencies.lockPool(opened.path);
+  await claimPool(name, opened.path, dependencies.nodeId);
   if (expectedUuid === undefined) await registry.remember(name, opened.uuid);
   return new Pool(request, opened, dependencies.runCommand, dependencies.imageFiles);
 }

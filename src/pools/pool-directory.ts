@@ -7,15 +7,17 @@ import { makeDirectoryDurably } from "../system/files.js";
 import { type RecordFormat, readRecord, writeRecord } from "./record-file.js";
 
 /** `<pool>/pool.json`. */
-interface PoolRecord {
+export interface PoolRecord {
   uuid: string;
   createdAt: string;
+  /** The node whose volumes these are; undefined until the first driver of a version that knows it opens the pool. */
+  nodeId?: string | undefined;
 }
 
 const poolRecordFormat: RecordFormat<PoolRecord> = {
   name: "pool record",
   version: 1,
-  schema: z.object({ uuid: z.uuid(), createdAt: z.iso.datetime() }),
+  schema: z.object({ uuid: z.uuid(), createdAt: z.iso.datetime(), nodeId: z.string().min(1).optional() }),
 };
 
 const recordName = "pool.json";
@@ -44,14 +46,37 @@ export async function openPoolDirectory(request: PoolDirectoryRequest): Promise<
   await assertNotInsidePool(poolName, path);
   const existing = await findPoolUuid(path);
   if (expectedUuid !== undefined && existing !== expectedUuid) throw otherPool(poolName, path, existing);
-  const uuid = existing ?? (await initialise(poolName, path));
-  const [volumesPath, snapshotsPath, groupsPath] = [
-    join(path, "volumes"),
-    join(path, "snapshots"),
-    join(path, "groups"),
-  ];
+  const opened = toPoolDirectory(path, existing ?? (await initialise(poolName, path)));
+  const { volumesPath, snapshotsPath, groupsPath } = opened;
   for (const folder of [volumesPath, snapshotsPath, groupsPath]) await ensureDirectory(folder);
-  return { uuid, path, volumesPath, snapshotsPath, groupsPath };
+  return opened;
+}
+
+/** Where the parts of the pool in a directory are, which has no symbolic link in its path. */
+export function toPoolDirectory(path: string, uuid: string): PoolDirectory {
+  const [volumesPath, snapshotsPath, groupsPath] = ["volumes", "snapshots", "groups"].map((name) => join(path, name));
+  return { uuid, path, volumesPath, snapshotsPath, groupsPath } as PoolDirectory;
+}
+
+/** Makes a pool this node's that is nobody's yet. Another node's is refused: its disk may be in use there. */
+export async function claimPool(poolName: string, path: string, nodeId: string): Promise<void> {
+  const record = await readRecord(join(path, recordName), poolRecordFormat);
+  if (record.nodeId === undefined) return await assignPool(path, nodeId);
+  const fault = explainOwner(record, nodeId);
+  if (fault !== undefined) throw new DriverError("refused", `pool ${poolName}: ${path} ${fault}`);
+}
+
+/** Makes a pool a node's, whoever's it was. */
+export async function assignPool(path: string, nodeId: string): Promise<void> {
+  const record = await readRecord(join(path, recordName), poolRecordFormat);
+  await writeRecord(join(path, recordName), poolRecordFormat, { ...record, nodeId });
+}
+
+/** Why a pool is not for this node, or undefined when it is. */
+export function explainOwner({ nodeId: owner }: PoolRecord, nodeId: string): string | undefined {
+  if (owner === undefined || owner === nodeId) return undefined;
+  const remedy = 'when the node was renamed, or the disk moved here, run "ublk-csi pool adopt"';
+  return `is the pool of node ${owner}, and this is node ${nodeId}: ${remedy}`;
 }
 
 async function ensureDirectory(path: string): Promise<void> {
@@ -60,7 +85,8 @@ async function ensureDirectory(path: string): Promise<void> {
   });
 }
 
-async function resolveDirectory(poolName: string, directory: string): Promise<string> {
+/** A directory without the symbolic links in its path; one that is missing is an error that says what to do. */
+export async function resolveDirectory(poolName: string, directory: string): Promise<string> {
   const remedy = "create it, or mount the disk that should hold it";
   try {
     const path = await realpath(directory);
@@ -86,8 +112,13 @@ async function assertNotInsidePool(poolName: string, path: string): Promise<void
 
 /** The uuid of the pool in a directory, or undefined when there is none. */
 export async function findPoolUuid(path: string): Promise<string | undefined> {
+  return (await findPoolRecord(path))?.uuid;
+}
+
+/** The record of the pool in a directory, or undefined when there is none. */
+export async function findPoolRecord(path: string): Promise<PoolRecord | undefined> {
   try {
-    return (await readRecord(join(path, recordName), poolRecordFormat)).uuid;
+    return await readRecord(join(path, recordName), poolRecordFormat);
   } catch (error) {
     if (hasErrno(error, "ENOENT")) return undefined;
     throw error;
@@ -108,5 +139,6 @@ async function initialise(poolName: string, path: string): Promise<string> {
 function otherPool(poolName: string, path: string, found: string | undefined): DriverError {
   const content = found === undefined ? "holds no pool" : `holds pool ${found}`;
   const message = `pool ${poolName}: ${path} ${content}, but this name stood for another pool before`;
-  return new DriverError("refused", `${message}: mount its disk, or give the new pool a new name`);
+  const remedy = 'mount its disk, give the new pool a new name, or run "ublk-csi pool adopt" for the pool that is here';
+  return new DriverError("refused", `${message}: ${remedy}`);
 }

@@ -84,6 +84,7 @@ export class Workspace implements NodeDependencies {
   get poolDependencies(): PoolDependencies {
     return {
       stateDir: this.directory,
+      nodeId: "node-a",
       memoryFilesystems: directoriesAsMemory,
       runCommand: (program, args, options) => this.runCommand(program, args, options),
       imageFiles: this.imageFiles,

@@ -27,7 +27,15 @@ async function main(directory: string): Promise<void> {
       { kind: "file", name: "disk", directory: poolDirectory },
       { kind: "memory", name: "memory", budgetBytes: 2n * 1024n ** 3n },
     ],
-    { stateDir: directory, memoryFilesystems, runCommand, imageFiles, lockPool: async () => undefined, logger },
+    {
+      stateDir: directory,
+      nodeId: "fake-node",
+      memoryFilesystems,
+      runCommand,
+      imageFiles,
+      lockPool: async () => undefined,
+      logger,
+    },
   );
   const mounter = new FakeMounter();
   const blockDevices = new FakeBlockDevices(join(directory, "devices"));
