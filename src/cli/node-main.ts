@@ -9,8 +9,10 @@ import { LinuxFilesystems } from "../node/filesystems/filesystems.js";
 import { LinuxMounter } from "../node/mounter.js";
 import { TmpfsFilesystems } from "../pools/memory-filesystem.js";
 import { createCommandRunner } from "../system/command.js";
+import { readMountInfo } from "../system/mountinfo.js";
 import { loadUblk } from "../ublk/ublk.js";
 import { readVersion } from "../version.js";
+import { runPool } from "./pool/run-pool.js";
 import { runProgram } from "./program.js";
 import { runNode } from "./run-node.js";
 
@@ -20,10 +22,24 @@ export async function main(args: readonly string[]): Promise<number> {
   for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => stop.abort());
   const version = readVersion();
   const runCommand = createCommandRunner(readCommandEnvironment());
+  const writeError = (line: string) => void process.stderr.write(`${line}\n`);
   return await runProgram(args, {
     version,
     environment: readEnvironment(),
-    writeError: (line) => process.stderr.write(`${line}\n`),
+    writeError,
+    runPool: (command) =>
+      runPool(
+        command,
+        {
+          runCommand,
+          imageFiles: new KernelImageFiles(),
+          filesystems: new LinuxFilesystems(runCommand),
+          readMounts: readMountInfo,
+          sysfs: "/sys",
+          signal: stop.signal,
+        },
+        { writeOut: (text) => void process.stdout.write(text), writeError },
+      ),
     runNode: (config) => {
       const logger = createLogger(config.logLevel);
       return runNode(

@@ -20,6 +20,7 @@ async function run(line: string, environment = noEnvironment): Promise<Result> {
     version: "1.2.3",
     environment,
     writeError: (text) => void errors.push(text),
+    runPool: () => Promise.reject(new Error("not asked for a pool command")),
     runNode: async (given) => {
       config = given;
       return 0;

@@ -1,6 +1,8 @@
 import { Command, CommanderError } from "commander";
 import { createNodeConfig, type Environment, type NodeConfig, type NodeFlags } from "../config.js";
 import { readConfigFile } from "./config-file.js";
+import type { PoolCommand } from "./pool/pool-command.js";
+import { addPoolCommands } from "./pool/pool-program.js";
 import { ConfigError } from "./values.js";
 
 export interface ProgramParts {
@@ -8,6 +10,8 @@ export interface ProgramParts {
   environment: Environment;
   /** Runs the node until it is told to stop, and returns the exit code. */
   runNode: (config: NodeConfig) => Promise<number>;
+  /** Runs a command on pools, and returns the exit code. */
+  runPool: (command: PoolCommand) => Promise<number>;
   writeError: (line: string) => void;
 }
 
@@ -42,8 +46,12 @@ function createProgram(parts: ProgramParts, setExitCode: (code: number) => void)
     .exitOverride();
   program.allowExcessArguments().action(() => {
     const [given] = program.args;
-    program.error(given === undefined ? "a command is missing: give node or engine" : `unknown command '${given}'`);
+    program.error(
+      given === undefined ? "a command is missing: give node, engine or pool" : `unknown command '${given}'`,
+    );
   });
+  const run = async (command: PoolCommand) => setExitCode(await parts.runPool(command));
+  addPoolCommands(program, { environment: parts.environment, run });
   program.command("engine").description("Own the ublk devices of this node, in a process apart from the CSI services.");
   const pools: NodeFlags["pools"] = [];
   const addPool = (flag: "--pool" | "--memory-pool") => (text: string) => void pools.push({ flag, text });

@@ -1,0 +1,57 @@
+import { DriverError } from "../../errors.js";
+import { createEmptyImage, createSparseImage } from "../../pools/image.js";
+import { CommandError, type RunCommand } from "../../system/command.js";
+import type { SourceImage } from "./image-format.js";
+import type { ImageFormat } from "./pool-command.js";
+
+export interface Transfer {
+  runCommand: RunCommand;
+  signal: AbortSignal;
+}
+
+/** However large an image is; whoever waits can end it. */
+const timeoutMs = 20 * 24 * 60 * 60_000;
+
+/** Makes a raw file, which must not exist, with the bytes of an image. Holes stay holes, and no blocks are shared. */
+export async function unpackImage(source: SourceImage, targetPath: string, transfer: Transfer): Promise<void> {
+  if (source.format === "raw") return await copySparsely(source.path, targetPath, transfer);
+  await createSparseImage(targetPath, source.sizeBytes);
+  // It exists already, so that it is readable by root only, and is all zeroes.
+  const output = ["-n", "--target-is-zero", "-O", "raw", source.path, targetPath];
+  await runQemuImg(["convert", "-f", "qcow2", ...output], transfer);
+}
+
+/** Makes a file of this format, which must not exist, with the bytes of a raw one. */
+export async function packImage(
+  sourcePath: string,
+  target: { path: string; format: ImageFormat },
+  transfer: Transfer,
+): Promise<void> {
+  if (target.format === "raw") return await copySparsely(sourcePath, target.path, transfer);
+  await createEmptyImage(target.path);
+  await runQemuImg(["convert", "-f", "raw", "-O", "qcow2", sourcePath, target.path], transfer);
+}
+
+// Shared blocks would take new ones of the pool when they are written to, which nobody has booked.
+async function copySparsely(sourcePath: string, targetPath: string, { runCommand, signal }: Transfer): Promise<void> {
+  await createEmptyImage(targetPath);
+  await runCommand("cp", ["--sparse=auto", "--reflink=never", "--", sourcePath, targetPath], { timeoutMs, signal });
+  assertGoingOn(signal);
+}
+
+// A program can be done before it is told to end: what was to be given up is not finished all the same.
+function assertGoingOn(signal: AbortSignal): void {
+  if (signal.aborted) throw new DriverError("internal", "ended by a signal: nothing was made");
+}
+
+async function runQemuImg(args: readonly string[], { runCommand, signal }: Transfer): Promise<void> {
+  try {
+    await runCommand("qemu-img", args, { timeoutMs, signal });
+    assertGoingOn(signal);
+  } catch (cause) {
+    if (!(cause instanceof CommandError) || !cause.message.includes("program not found")) throw cause;
+    throw new DriverError("refused", "qcow2 needs the program qemu-img: install qemu-utils, or use a raw image", {
+      cause,
+    });
+  }
+}

@@ -1,0 +1,179 @@
+import { basename, resolve } from "node:path";
+import { type Command, Option } from "commander";
+import { type Environment, joinPools, type NodeFlags } from "../../config.js";
+import { isVolumeId } from "../../pools/volume-id.js";
+import { readConfigFile } from "../config-file.js";
+import { ConfigError, parseByteSize, parseDirectory, parseDriverName, parseNodeId } from "../values.js";
+import { imageFormats, type PoolCommand, type PoolPlace } from "./pool-command.js";
+
+/** What the flags of every pool command are, as typed. */
+interface PlaceFlags {
+  stateDir: string;
+  kubeletDir: string;
+  driverName: string;
+  nodeId?: string;
+  config?: string;
+  json?: boolean;
+}
+
+interface ImportFlags {
+  format?: "raw" | "qcow2";
+  into?: string;
+  name?: string;
+  provisioning: "thick" | "thin";
+  size?: string;
+  access?: "block" | "mount";
+  storageClass: string;
+}
+
+export interface PoolProgramParts {
+  environment: Environment;
+  run: (command: PoolCommand) => Promise<void>;
+}
+
+/** Adds `pool` and its commands to the program. */
+export function addPoolCommands(program: Command, { environment, run }: PoolProgramParts): void {
+  const pool = program
+    .command("pool")
+    .description("Look at pools, check and repair them, adopt them, and bring images in and out.");
+  pool.allowExcessArguments().action(() => {
+    const [given] = pool.args;
+    const choice = "list, check, adopt, import or export";
+    pool.error(given === undefined ? `a command is missing: give ${choice}` : `unknown command 'pool ${given}'`);
+  });
+  const pools: NodeFlags["pools"] = [];
+  /** A command with the flags that say where the pools are; `toVerb` makes of its own arguments what is to be done. */
+  const add = <Flags extends object>(
+    command: Command,
+    toVerb: (args: string[], flags: Flags, place: PoolPlace) => DistributiveOmit<PoolCommand, "place" | "isJson">,
+  ) => {
+    addPlaceFlags(command, pools);
+    command.allowExcessArguments(false).action(async () => {
+      const flags = command.opts<PlaceFlags & Flags>();
+      const place = await readPlace(flags, pools, environment);
+      const verb = toVerb(command.processedArgs as string[], flags, place);
+      await run({ place, isJson: flags.json ?? false, ...verb } as PoolCommand);
+    });
+  };
+
+  add(pool.command("list").description("Show the pools, and what they hold."), () => ({ verb: "list" }));
+
+  add<{ repair?: boolean; remove: string[] }>(
+    pool
+      .command("check")
+      .description("Look for what is wrong in pools. Changes nothing unless told to.")
+      .option("--repair", "remove temporary files and empty folders that a crash left")
+      .option("--remove <id>", "remove this damaged volume or snapshot with its data; repeatable", collect, []),
+    (_args, { repair = false, remove }) => ({ verb: "check", repair, removeIds: remove.map(checkId) }),
+  );
+
+  add<{ replace?: boolean }>(
+    pool
+      .command("adopt")
+      .description("Make a pool this node's: after the node was renamed, or its disk moved.")
+      .argument("<name>", "the pool's name")
+      .option(
+        "--replace",
+        "even if the name stood for another pool before, whose volumes are then gone from this node",
+      ),
+    ([name = ""], { replace = false }, place) => ({ verb: "adopt", poolName: knownPool(name, place), replace }),
+  );
+
+  add<ImportFlags>(
+    pool
+      .command("import")
+      .description("Make a volume from an image file, and print a PersistentVolume for it.")
+      .argument("<file>", "a raw or qcow2 image")
+      .addOption(new Option("--format <format>", "default: what the file says").choices(imageFormats))
+      .option("--into <pool>", "name of the pool; default: the first one")
+      .option("--name <name>", "name of the volume, unique on this node; default: import- and the file's name")
+      .addOption(new Option("--provisioning <way>").choices(["thick", "thin"]).default("thick"))
+      .option("--size <size>", "size of the volume, such as 20Gi; default: that of the image")
+      .addOption(
+        new Option("--access <way>", "default: mount, if there is an ext4, xfs or btrfs in it").choices([
+          "mount",
+          "block",
+        ]),
+      )
+      .option("--storage-class <name>", "of the PersistentVolume", ""),
+    ([file = ""], flags, place) => ({
+      verb: "import",
+      sourcePath: resolve(file),
+      format: flags.format,
+      poolName: flags.into === undefined ? undefined : knownPool(flags.into, place),
+      name: checkName(flags.name ?? nameOf(file)),
+      provisioning: flags.provisioning,
+      sizeBytes: flags.size === undefined ? undefined : parseByteSize("--size", flags.size),
+      access: flags.access,
+      storageClassName: flags.storageClass,
+    }),
+  );
+
+  add<{ format: "raw" | "qcow2" }>(
+    pool
+      .command("export")
+      .description("Write the image of a volume that is not in use, or of a snapshot, to a new file.")
+      .argument("<id>", "id of a volume or a snapshot")
+      .argument("<file>", "the file to make")
+      .addOption(new Option("--format <format>").choices(imageFormats).default("raw")),
+    ([id = "", file = ""], { format }) => ({ verb: "export", id: checkId(id), targetPath: resolve(file), format }),
+  );
+}
+
+type DistributiveOmit<T, Key extends PropertyKey> = T extends unknown ? Omit<T, Key> : never;
+
+function addPlaceFlags(command: Command, pools: NodeFlags["pools"]): void {
+  const addPool = (flag: "--pool" | "--memory-pool") => (text: string) => void pools.push({ flag, text });
+  command
+    .option("--config <file>", "the driver's YAML file with pools")
+    .option("--pool <name=dir>", "a file pool, as the driver has it; repeatable", addPool("--pool"))
+    .option("--memory-pool <name=size>", "a memory pool, as the driver has it; repeatable", addPool("--memory-pool"))
+    .option("--state-dir <dir>", "the driver's state directory", "/var/lib/ublk-csi")
+    .option("--kubelet-dir <dir>", "kubelet's directory", "/var/lib/kubelet")
+    .option("--node-id <name>", "this node's name in the cluster (environment: NODE_ID)")
+    .option("--driver-name <name>", "name of the CSI driver", "csi.ublk.io")
+    .option("--json", "print JSON");
+}
+
+async function readPlace(flags: PlaceFlags, pools: NodeFlags["pools"], environment: Environment): Promise<PoolPlace> {
+  const file = flags.config === undefined ? undefined : await readConfigFile(flags.config);
+  const nodeId = flags.nodeId ?? environment.nodeId;
+  return {
+    stateDir: parseDirectory("--state-dir", flags.stateDir),
+    kubeletDir: parseDirectory("--kubelet-dir", flags.kubeletDir),
+    driverName: parseDriverName(flags.driverName),
+    nodeId: nodeId === undefined || nodeId === "" ? undefined : parseNodeId(nodeId),
+    pools: joinPools(file?.pools ?? [], pools),
+  };
+}
+
+function knownPool(name: string, { pools }: PoolPlace): string {
+  const names = pools.map((pool) => pool.name);
+  if (names.includes(name)) return name;
+  throw new ConfigError(`pool "${name}" is unknown, the flags and the file have ${names.join(", ")}`);
+}
+
+function checkId(id: string): string {
+  if (isVolumeId(id)) return id;
+  throw new ConfigError(
+    `"${id}" is not an id of a volume or a snapshot: those have a-z, 0-9 and -, as "pool list" says`,
+  );
+}
+
+const nameForm = "1 to 63 lower-case letters, digits, '.' or '-', the first and last a letter or digit";
+
+// The name becomes that of a PersistentVolume.
+function checkName(name: string): string {
+  if (/^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$/.test(name)) return name;
+  throw new ConfigError(`--name "${name}" must be ${nameForm}`);
+}
+
+function nameOf(file: string): string {
+  const plain = basename(file)
+    .toLowerCase()
+    .replace(/[^a-z0-9]+/g, "-")
+    .replace(/^-+/, "");
+  return `import-${plain}`.slice(0, 63).replace(/-+$/, "");
+}
+
+const collect = (value: string, before: string[]): string[] => [...before, value];
