@@ -10,6 +10,7 @@
 #include <string>
 #include <utility>
 
+#include "image_lock.hpp"
 #include "js_channel.hpp"
 
 namespace ublk {
@@ -20,6 +21,8 @@ namespace {
 constexpr uint32_t stop_deadline_ms = 120'000;
 constexpr uint32_t delete_deadline_ms = 30'000;
 constexpr uint32_t open_deadline_ms = 5'000;
+// The rings of a server that has ended hold its image until their last I/O has.
+constexpr uint32_t image_lock_deadline_ms = 5'000;
 // An old server that is still exiting holds the device; ublksrv gives it the same time.
 constexpr uint32_t recovery_deadline_ms = 30'000;
 constexpr uint32_t backend_deadline_ms = 30'000;
@@ -55,7 +58,7 @@ Status Device::open(Control& control) {
 }
 
 // The order of bring-up. Each step needs those before it:
-//  1. the target, so that a missing image never makes a device
+//  1. the target, so that an image that is missing or served by another never makes a device
 //  2. ADD_DEV; the driver settles flags, queue count and buffer size
 //  3. /dev/ublkcN
 //  4. SET_PARAMS and the proof that they were kept
@@ -65,6 +68,7 @@ Status Device::add(Control& control) {
   info_ = {};
   info_.dev_id = static_cast<uint32_t>(spec_.device_id);
   Status status = open_target();
+  if (status.ok()) status = claim_image(image_lock_deadline_ms);
   if (!status.ok()) return status;
   abi::DevInfo wanted = {};
   wanted.dev_id = static_cast<uint32_t>(spec_.device_id);
@@ -99,6 +103,7 @@ Status Device::recover(Control& control) {
   spec_.target.read_only = geometry_.read_only;
   spec_.target.discard = geometry_.discard;
   status = open_target();
+  if (status.ok()) status = claim_image(recovery_deadline_ms);
   if (status.ok()) status = begin_recovery(control);
   if (status.ok()) status = open_char_device();
   if (status.ok()) status = start_queues(control);
@@ -124,6 +129,15 @@ Status Device::open_target() {
   const DataMode mode = to_data_mode(spec_.recover ? info_.flags : spec_.features);
   const bool served = (ops.transfers_in_ring && !target_.mapped_only) || !has_pages_in_ring(mode);
   return Status::of(served ? 0 : -EOPNOTSUPP, "OPEN_TARGET");
+}
+
+// Two servers that write to one image destroy it. In a hand-over and after a crash the claim of the old
+// server ends with its last I/O: from then on the image is this one's.
+Status Device::claim_image(uint32_t deadline_ms) {
+  if (!target_.file.valid()) return Status::success();
+  const int result = retry_while([](int error) { return error == -EAGAIN; }, deadline_ms,
+                                 [this] { return lock_image(target_.file.get(), target_.read_only); });
+  return Status::of(result, "LOCK_IMAGE");
 }
 
 // udev opens a new node for a moment to set its owner, and the driver allows one open only.

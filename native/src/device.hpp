@@ -90,6 +90,7 @@ class Device {
   Status add(Control& control);
   Status recover(Control& control);
   Status open_target();
+  Status claim_image(uint32_t deadline_ms);
   Status open_char_device();
   DeviceName name() const { return DeviceName(info_); }
   Status negotiate_params(Control& control);

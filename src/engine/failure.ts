@@ -3,6 +3,7 @@ import { BlockDeviceError, type BlockDeviceErrorCode } from "./block-devices.js"
 import { JournalError } from "./journal-entry.js";
 
 const codes: Partial<Record<UblkErrorCode, BlockDeviceErrorCode>> = {
+  image_in_use: "in_use",
   image_missing: "image_missing",
   image_unusable: "image_missing",
   invalid_option: "invalid",

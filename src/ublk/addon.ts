@@ -304,6 +304,8 @@ export type NativeStep =
   | "GET_PARAMS"
   /** open(2), fstat or mmap of the image. */
   | "OPEN_TARGET"
+  /** Claiming the image for this server; EAGAIN when another one has it. */
+  | "LOCK_IMAGE"
   /** Buffers, mlock, descriptors and FETCH of one queue. */
   | "START_QUEUE"
   | "START_DEV"

@@ -23,6 +23,7 @@ export function explain(failure: Failure, message: string): Explanation {
     explainControlNode(failure) ??
     explainRing(failure) ??
     explainTarget(failure) ??
+    explainLock(failure) ??
     explainLife(failure) ??
     explainKernelAnswer(failure) ?? {
       code: "kernel_refused",
@@ -98,6 +99,23 @@ function explainTarget({ step, errnoName, imagePath }: Failure): Explanation | u
     code: "image_unusable",
     reason: `${image} cannot be opened`,
     hint: "it must be a regular file or a block device which this process may read, and write unless readOnly is set",
+  };
+}
+
+function explainLock({ step, errnoName, imagePath }: Failure): Explanation | undefined {
+  if (step !== "LOCK_IMAGE") return undefined;
+  const image = imagePath ?? "the target";
+  if (errnoName === "EAGAIN") {
+    return {
+      code: "image_in_use",
+      reason: `${image} is served by another device already, and two that write to it would destroy it`,
+      hint: "end the other server first; only devices that are all read-only can share an image",
+    };
+  }
+  return {
+    code: "image_unusable",
+    reason: `${image} cannot be locked, so nothing would keep a second server from writing to it`,
+    hint: "keep it on a file system with locks (fcntl(2), F_OFD_SETLK)",
   };
 }
 

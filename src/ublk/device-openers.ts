@@ -12,7 +12,7 @@ export interface MountSpace {
 }
 
 /** The ids of all processes that /proc shows. */
-export async function listProcesses(reader: ProcessReader): Promise<string[]> {
+export async function listProcesses(reader: Pick<ProcessReader, "readNames">): Promise<string[]> {
   return (await reader.readNames("/proc")).filter((name) => /^\d+$/.test(name));
 }
 

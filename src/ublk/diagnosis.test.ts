@@ -1,5 +1,5 @@
 import { expect, test } from "@jest/globals";
-import { diagnoseTimeout } from "./diagnosis.js";
+import { diagnoseLock, diagnoseTimeout } from "./diagnosis.js";
 import { toUblkError } from "./explain.js";
 import { toNativeFailure } from "./testing/fake-kernel.js";
 import { reader } from "./testing/fake-machine.js";
@@ -7,6 +7,7 @@ import { reader } from "./testing/fake-machine.js";
 const holders = {
   findUsers: async () => [{ kind: "mount", name: "/mnt/a" } as const],
   findServers: async () => ["node (12)"],
+  findLockers: async () => ["ublk-file (13)"],
 };
 
 function stuck(): Error {
@@ -25,11 +26,30 @@ test("a step that does not end is said with its time, its place in the kernel an
   );
 });
 
+test("an image that another one serves is said with who that is, and what to do", async () => {
+  const context = {
+    operation: "createAndServe",
+    subject: "a device over /srv/a.img",
+    imagePath: "/srv/a.img",
+    holders,
+  };
+  const error = await toUblkError(toNativeFailure("LOCK_IMAGE", "EAGAIN"), context, reader());
+  expect(error).toMatchObject({ code: "image_in_use", step: "LOCK_IMAGE", errnoName: "EAGAIN" });
+  expect(error.message).toBe(
+    "cannot create a device over /srv/a.img: /srv/a.img is served by another device already, and two that write to it " +
+      "would destroy it; it is locked by ublk-file (13) (LOCK_IMAGE, EAGAIN): end the other server first; only devices " +
+      "that are all read-only can share an image",
+  );
+});
+
 test("what is not known is left out, and a look that fails does no harm", async () => {
   const blind = {
     findUsers: async () => Promise.reject(new Error("no /proc")),
     findServers: async () => Promise.reject(new Error("no /proc")),
+    findLockers: async () => Promise.reject(new Error("no /proc")),
   };
   expect(await diagnoseTimeout(new Error("?"), 3, blind)).toBe("");
   expect(await diagnoseTimeout(undefined, undefined, holders)).toBe("");
+  expect(await diagnoseLock("/srv/a.img", blind)).toBe("");
+  expect(await diagnoseLock(undefined, holders)).toBe("");
 });

@@ -8,6 +8,7 @@ export type UblkErrorCode =
   | "device_missing"
   | "device_stopped"
   | "feature_missing"
+  | "image_in_use"
   | "image_missing"
   | "image_unusable"
   | "invalid_option"

@@ -41,6 +41,7 @@ const table: [string, string, string, FakeMachine, string, string][] = [
   ["device limit", "ADD_DEV", "EACCES", {}, "device_limit", "ublks_max=64"],
   ["image missing", "OPEN_TARGET", "ENOENT", {}, "image_missing", "/srv/a.img does not exist"],
   ["image unreadable", "OPEN_TARGET", "EACCES", {}, "image_unusable", "/srv/a.img cannot be opened"],
+  ["no locks", "LOCK_IMAGE", "ENOTSUP", {}, "image_unusable", "/srv/a.img cannot be locked"],
   ["device gone", "STOP_DEV", "ENODEV", {}, "device_missing", "no such device"],
   ["held", "OPEN_CHAR", "EBUSY", {}, "device_busy", "still holds the device"],
   ["lost command", "START_DEV", "ETIMEDOUT", {}, "timeout", "did not finish START_DEV in time"],

@@ -1,8 +1,8 @@
 import { explain } from "./causes.js";
-import { type DeviceHolders, diagnoseTimeout } from "./diagnosis.js";
+import { type DeviceHolders, diagnoseLock, diagnoseTimeout } from "./diagnosis.js";
 import { type EnvironmentReader, probeEnvironment } from "./environment.js";
 import { findErrno, toErrnoName } from "./errno.js";
-import { UblkError } from "./errors.js";
+import { UblkError, type UblkErrorCode } from "./errors.js";
 
 /** What the failing call was about, for the message. */
 export interface FailureContext {
@@ -30,7 +30,7 @@ export async function toUblkError(
   const errnoName = errno === undefined ? "" : toErrnoName(errno);
   const environment = await probeEnvironment(reader);
   const { code, reason, hint } = explain({ ...context, step, errnoName, environment }, message);
-  const facts = code === "timeout" ? await diagnoseTimeout(cause, context.deviceId, context.holders) : "";
+  const facts = await findFacts(code, cause, context);
   return new UblkError(code, `cannot ${describe(context)}: ${reason}${facts}${origin(step, errnoName)}`, {
     operation: context.operation,
     hint,
@@ -38,6 +38,12 @@ export async function toUblkError(
     ...(step && { step }),
     ...(errno !== undefined && { errno, errnoName }),
   });
+}
+
+async function findFacts(code: UblkErrorCode, cause: unknown, context: FailureContext): Promise<string> {
+  const { deviceId, imagePath, holders } = context;
+  if (code === "timeout") return await diagnoseTimeout(cause, deviceId, holders);
+  return code === "image_in_use" ? await diagnoseLock(imagePath, holders) : "";
 }
 
 function readFailure(cause: unknown): { errno: number | undefined; step: string; message: string } {
