@@ -1,6 +1,4 @@
-import { within } from "../system/within.js";
 import { findDeviceUsers } from "../ublk/device-users.js";
-import type { DeviceInfo, UblkDevice } from "../ublk/index.js";
 import type { Ublk } from "../ublk/ublk.js";
 import { Adoption } from "./adoption.js";
 import {
@@ -22,6 +20,7 @@ import { type BlockNodes, machineBlockNodes } from "./block-nodes.js";
 import { ChangeGate } from "./change-gate.js";
 import type { CopyRecords } from "./copy-records.js";
 import { DeviceMaker, type ServedDevice } from "./device-maker.js";
+import { DeviceRemoval } from "./device-removal.js";
 import { DeviceTuning, isFrozen } from "./device-tuning.js";
 import { defaultTimeouts, type EngineTimeouts } from "./engine-timeouts.js";
 import { specMismatch, toBlockDevice, toFields, toFoundDevice } from "./entry-views.js";
@@ -30,13 +29,14 @@ import { ImageCopies } from "./image-copies.js";
 import { findImageChange } from "./image-identity.js";
 import type { Journal } from "./journal.js";
 import { type JournalEntry, matchesSpec } from "./journal-entry.js";
-import { type KernelView, type Match, matchDevice, readKernelView, readViewOfOne } from "./kernel-view.js";
+import { type Match, matchDevice, readKernelView } from "./kernel-view.js";
 import { LettingGo } from "./letting-go.js";
 import type { EngineLogger } from "./logger.js";
 import { logOutcome } from "./reconciliation-log.js";
 import { type PlanRow, planReconciliation } from "./reconciliation-plan.js";
 import { ServedDevices } from "./served-devices.js";
 import { type FindUsers, UsageGuard } from "./usage-guard.js";
+import { type Seen, unknownVolume, VolumeDevices } from "./volume-devices.js";
 
 /** What {@link UblkBlockDevices} is made of; the optional parts are for tests. */
 export interface UblkBlockDevicesParts {
@@ -53,32 +53,33 @@ export interface UblkBlockDevicesParts {
 export class UblkBlockDevices implements BlockDevices {
   private readonly served: ServedDevices;
   private readonly changes: ChangeGate;
-  private readonly adoption: Adoption;
   private readonly maker: DeviceMaker;
   private readonly tuning: DeviceTuning;
-  private readonly guard: UsageGuard;
+  private readonly volumes: VolumeDevices;
+  private readonly removal: DeviceRemoval;
   private readonly copies: ImageCopies;
   private readonly lettingGo: LettingGo;
-  private readonly endMs: number;
 
   constructor(private readonly parts: UblkBlockDevicesParts) {
     const { ublk, journal, logger, nodes = machineBlockNodes, findUsers = findDeviceUsers } = parts;
     const timeouts = { ...defaultTimeouts, ...parts.timeouts };
     this.lettingGo = new LettingGo(timeouts.releaseMs);
-    this.endMs = timeouts.changesMs;
     this.changes = new ChangeGate(logger, timeouts.changesMs);
     this.served = new ServedDevices(logger);
-    this.guard = new UsageGuard(findUsers, timeouts.claimMs);
     const copies = new ImageCopies({ ublk, records: parts.copies, logger });
     this.copies = copies;
-    this.adoption = new Adoption({ ublk, journal, copies, oldServerTimeoutMs: timeouts.oldServerMs });
+    const { served } = this;
+    const adoption = new Adoption({ ublk, journal, copies, oldServerTimeoutMs: timeouts.oldServerMs });
+    this.volumes = new VolumeDevices({ ublk, journal, adoption, served });
+    const guard = new UsageGuard(findUsers, timeouts.claimMs);
+    this.removal = new DeviceRemoval({ ublk, journal, served, guard, logger, endMs: timeouts.changesMs });
     this.maker = new DeviceMaker({ ublk, journal, copies, logger, nodes, nodeTimeoutMs: timeouts.nodeMs });
     this.tuning = new DeviceTuning(ublk, journal);
   }
 
   async attach(spec: BlockDeviceSpec): Promise<BlockDevice> {
     return await this.exclusively(spec.volumeId, async () => {
-      const known = (await this.findServed(spec.volumeId)) ?? (await this.settle(spec.volumeId));
+      const known = await this.volumes.find(spec.volumeId);
       if (known) return await this.confirm(known, spec);
       const made = await this.maker.make(spec);
       this.served.add(made, "attached");
@@ -91,10 +92,7 @@ export class UblkBlockDevices implements BlockDevices {
     await this.exclusively(volumeId, async () => {
       const entry = await this.parts.journal.read(volumeId);
       if (!entry) return;
-      const match = await this.match(entry);
-      if (match.kind === "mismatch") throw new BlockDeviceError("internal", `volume ${volumeId}: ${match.reason}`);
-      if (match.kind === "found") await this.removeDevice(entry, match.info);
-      await this.forget(entry);
+      await this.removal.remove(entry, await this.volumes.match(entry));
       this.parts.logger.info(toFields(entry), "device detached");
       this.served.events.emit({ kind: "detached", volumeId, deviceId: entry.deviceId ?? -1 });
     });
@@ -103,7 +101,7 @@ export class UblkBlockDevices implements BlockDevices {
   async find(volumeId: string): Promise<BlockDevice | undefined> {
     return await this.converted(volumeId, async () => {
       const entry = await this.parts.journal.read(volumeId);
-      return entry && toFoundDevice(entry, await this.match(entry));
+      return entry && toFoundDevice(entry, await this.volumes.match(entry));
     });
   }
 
@@ -121,7 +119,7 @@ export class UblkBlockDevices implements BlockDevices {
 
   async resize(volumeId: string, sizeBytes: bigint): Promise<BlockDevice> {
     return await this.exclusively(volumeId, async () => {
-      const served = await this.requireServed(volumeId);
+      const served = await this.volumes.require(volumeId);
       if (await this.tuning.resize(served, sizeBytes)) {
         const { deviceId } = served.device;
         this.served.events.emit({ kind: "resized", volumeId, deviceId, sizeBytes });
@@ -133,7 +131,7 @@ export class UblkBlockDevices implements BlockDevices {
 
   async setLimits(volumeId: string, limits: BlockDeviceLimits): Promise<void> {
     await this.exclusively(volumeId, async () => {
-      await this.tuning.setLimits(await this.requireServed(volumeId), limits);
+      await this.tuning.setLimits(await this.volumes.require(volumeId), limits);
       this.parts.logger.info({ volumeId, limits }, "limits set");
     });
   }
@@ -151,7 +149,7 @@ export class UblkBlockDevices implements BlockDevices {
     await this.exclusivelyEach(volumeIds, async () => {
       const served = new Map<string, ServedDevice>();
       for (const volumeId of volumeIds) {
-        const device = (await this.findServed(volumeId)) ?? (await this.settle(volumeId));
+        const device = await this.volumes.find(volumeId);
         if (device) served.set(volumeId, device);
       }
       await this.copies.start(specs, served, deadlineMs);
@@ -204,14 +202,14 @@ export class UblkBlockDevices implements BlockDevices {
 
   async close(): Promise<void> {
     await this.changes.end();
-    await this.endEach((served) => this.closeOne(served));
+    await this.removal.endEach(async (served) => this.removal.close(served, await this.volumes.match(served.entry)));
     await this.copies.leave(() => true);
   }
 
   /** Ends serving without removing any device, used or not: I/O waits for the next engine. */
   async leave(): Promise<void> {
     await this.changes.end();
-    await this.endEach(({ device }) => device.release());
+    await this.removal.endEach(({ device }) => device.release());
     await this.copies.leave(() => true);
   }
 
@@ -281,7 +279,7 @@ export class UblkBlockDevices implements BlockDevices {
   ): Promise<T> {
     return await this.exclusivelyEach(volumeIds, async (ids) => {
       const group: ServedDevice[] = [];
-      for (const volumeId of ids) group.push(await this.requireServed(volumeId));
+      for (const volumeId of ids) group.push(await this.volumes.require(volumeId));
       return await action(group);
     });
   }
@@ -314,46 +312,9 @@ export class UblkBlockDevices implements BlockDevices {
     return undefined;
   }
 
-  /** The device this process serves for the volume, unless somebody has stopped it behind our back. */
-  private async findServed(volumeId: string): Promise<ServedDevice | undefined> {
-    const served = this.served.get(volumeId);
-    if (!served) return undefined;
-    const match = await this.match(served.entry);
-    if (match.kind === "mismatch") throw new BlockDeviceError("internal", `volume ${volumeId}: ${match.reason}`);
-    if (match.kind === "found" && match.info.state === "live" && served.device.state === "open") return served;
-    await this.served.drop(served);
-    return undefined;
-  }
-
-  private async requireServed(volumeId: string): Promise<ServedDevice> {
-    const served = (await this.findServed(volumeId)) ?? (await this.settle(volumeId));
-    if (served) return served;
-    throw unknownVolume(volumeId);
-  }
-
-  /** Settles a journal entry whose device nobody serves here; returns the device if that brought it back. */
-  private async settle(volumeId: string): Promise<ServedDevice | undefined> {
-    const entry = await this.parts.journal.read(volumeId);
-    if (!entry) return undefined;
-    const { report, adopted } = await this.adoption.reconcile(entry);
-    if (report.action === "failed") throw new BlockDeviceError("unavailable", `volume ${volumeId}: ${report.reason}`);
-    if (adopted) this.served.add(adopted, "recovered");
-    return adopted;
-  }
-
-  private async adoptOne(volumeId: string, seen?: { entry: JournalEntry; view: KernelView }): Promise<AdoptionEntry> {
+  private async adoptOne(volumeId: string, seen?: Seen): Promise<AdoptionEntry> {
     try {
-      return await this.exclusively(volumeId, async () => {
-        const served = this.served.get(volumeId);
-        if (served) return { ...toFields(served.entry), action: "kept", reason: "this process serves it already" };
-        const entry = await this.parts.journal.read(volumeId);
-        if (!entry) return { volumeId, action: "removed", reason: "it was detached meanwhile" };
-        // What was seen of an earlier device of the volume says nothing about this one.
-        const isSame = seen?.entry.ownerTag === entry.ownerTag && seen.entry.generation === entry.generation;
-        const { report, adopted } = await this.adoption.reconcile(entry, isSame ? seen.view : undefined);
-        if (adopted) this.served.add(adopted, "recovered");
-        return report;
-      });
+      return await this.exclusively(volumeId, () => this.volumes.adopt(volumeId, seen));
     } catch (error) {
       return { volumeId, action: "failed", reason: error instanceof Error ? error.message : String(error) };
     }
@@ -365,61 +326,4 @@ export class UblkBlockDevices implements BlockDevices {
     if (change) throw new BlockDeviceError("spec_mismatch", `volume ${entry.volumeId}: ${change}`);
     return toBlockDevice(entry, "live");
   }
-
-  private async removeDevice(entry: JournalEntry, info: DeviceInfo): Promise<void> {
-    const served = this.served.get(entry.volumeId);
-    if (!served && info.state === "live") {
-      const server = `process ${info.serverPid ?? "?"}`;
-      throw new BlockDeviceError("unavailable", `${info.path} is served by ${server}: stop that process first`);
-    }
-    if (served && isFrozen(served)) throw new BlockDeviceError("frozen", `${info.path} is frozen: thaw it first`);
-    if (served) return await this.guard.stopUnused(served.device, info);
-    await this.guard.assertUnused(info);
-    await this.parts.ublk.removeDevice(info.deviceId, { force: true, ownerTag: entry.ownerTag });
-  }
-
-  private async forget(entry: JournalEntry): Promise<void> {
-    const served = this.served.get(entry.volumeId);
-    if (served) await this.served.drop(served);
-    await this.parts.journal.remove(entry.volumeId);
-  }
-
-  private async endEach(end: (served: ServedDevice) => Promise<void>): Promise<void> {
-    const endOne = async (served: ServedDevice) => {
-      try {
-        await within(this.endMs, end(served), () => new Error(`it has not ended in ${this.endMs} ms`));
-        this.served.remove(served);
-      } catch (error) {
-        this.parts.logger.error({ ...toFields(served.entry), err: error }, "the device cannot be left in good order");
-      }
-    };
-    await Promise.all(this.served.all().map(endOne));
-  }
-
-  private async closeOne({ entry, device }: ServedDevice): Promise<void> {
-    const match = await this.match(entry);
-    if (await this.stopIfUnused(device, match)) await this.parts.journal.remove(entry.volumeId);
-    else await device.release();
-  }
-
-  /** False when the device has to stay for the next server. */
-  private async stopIfUnused(device: UblkDevice, match: Match): Promise<boolean> {
-    if (match.kind === "mismatch") return false;
-    if (match.kind === "found") return await this.guard.tryStop(device, match.info);
-    await device.stop();
-    return true;
-  }
-
-  private async match(entry: JournalEntry): Promise<Match> {
-    return matchDevice(entry, await this.viewFor(entry));
-  }
-
-  private async viewFor({ deviceId }: JournalEntry): Promise<KernelView> {
-    const { ublk } = this.parts;
-    return deviceId === undefined ? await readKernelView(ublk) : await readViewOfOne(ublk, deviceId);
-  }
-}
-
-function unknownVolume(volumeId: string): BlockDeviceError {
-  return new BlockDeviceError("not_found", `volume ${volumeId} has no device: attach it first`);
 }
