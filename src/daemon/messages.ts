@@ -33,14 +33,14 @@ export function toImageMessage({ kind, path }: BlockDeviceImage): Image {
   return { kind: kinds[kind], path };
 }
 
-export function toDeviceMessage({ state, ...same }: BlockDevice): Device {
-  return { ...same, state: states[state] };
+export function toDeviceMessage({ state, serving, ...same }: BlockDevice): Device {
+  return { ...same, state: states[state], serving: serving && { ...serving, features: [...serving.features] } };
 }
 
 export function fromDeviceMessage(message: Device | undefined): BlockDevice {
   if (message === undefined) throw new Error("the engine's answer has no device");
-  const { state, ...same } = message;
-  return { ...same, state: nameOf(states, state) };
+  const { state, serving, ...same } = message;
+  return { ...same, state: nameOf(states, state), ...(serving && { serving }) };
 }
 
 export function toAdoptionMessage({ action, deviceId, ...same }: AdoptionEntry): AdoptionMessage {

@@ -103,6 +103,22 @@ export interface BlockDevice {
   readOnly: boolean;
   /** `live` serves I/O; `quiesced` holds I/O until a server recovers it; `dead` can only be removed. */
   state: "live" | "quiesced" | "dead";
+  /** How the engine serves it; absent while it does not. */
+  serving?: BlockDeviceServing;
+}
+
+/** What the engine chose for a device, or found when it took it back. */
+export interface BlockDeviceServing {
+  /** Names of the driver's features that the device has. */
+  features: readonly string[];
+  /** How payload travels, one of the data modes of `ublk-csi/ublk`. */
+  dataMode: string;
+  /** Whether requests are fetched and committed in batches. */
+  batch: boolean;
+  /** Whether the page cache of the image's file system is bypassed. */
+  direct: boolean;
+  queueCount: number;
+  queueDepth: number;
 }
 
 /** One image to copy as it is at one instant. */

@@ -1,4 +1,5 @@
-import { type BlockDevice, BlockDeviceError } from "./block-devices.js";
+import { type BlockDevice, BlockDeviceError, type BlockDeviceServing } from "./block-devices.js";
+import type { ServedDevice } from "./device-maker.js";
 import type { JournalEntry } from "./journal-entry.js";
 import type { Match } from "./kernel-view.js";
 
@@ -7,16 +8,39 @@ export function toFields({ volumeId, deviceId }: JournalEntry): { volumeId: stri
   return { volumeId, ...(deviceId !== undefined && { deviceId }) };
 }
 
+/** The same about a device that is served here, with what was chosen for it, and what it was refused, and why. */
+export function toServingFields({ entry, device }: ServedDevice): Record<string, unknown> {
+  const refused = device.featureReport
+    .filter(({ wish, granted }) => !granted && (wish === "required" || wish === "preferred"))
+    .map(({ name, refusal }) => `${name}: ${refusal?.cause ?? "not-granted"}`);
+  return { ...toFields(entry), ...toServing(device), refused };
+}
+
 /** The device of an entry as the kernel has it; undefined when there is none, or none that anybody was told of. */
-export function toFoundDevice(entry: JournalEntry, match: Match): BlockDevice | undefined {
+export function toFoundDevice(
+  entry: JournalEntry,
+  match: Match,
+  served: ServedDevice | undefined,
+): BlockDevice | undefined {
   if (match.kind === "mismatch") throw new BlockDeviceError("internal", `volume ${entry.volumeId}: ${match.reason}`);
   if (match.kind === "gone" || entry.state === "adding") return undefined;
   const { state, sizeBytes } = match.info;
   const isSettled = entry.resizingToBytes === undefined || state === "dead";
-  return toBlockDevice(isSettled ? entry : { ...entry, sizeBytes }, state === "fail-io" ? "quiesced" : state);
+  const device = toBlockDevice(isSettled ? entry : { ...entry, sizeBytes }, state === "fail-io" ? "quiesced" : state);
+  return served && state === "live" ? { ...device, serving: toServing(served.device) } : device;
 }
 
-export function toBlockDevice(entry: JournalEntry, state: BlockDevice["state"]): BlockDevice {
+/** A device that is served here. */
+export function toServedDevice({ entry, device }: ServedDevice): BlockDevice {
+  return { ...toBlockDevice(entry, "live"), serving: toServing(device) };
+}
+
+function toServing(device: ServedDevice["device"]): BlockDeviceServing {
+  const { features, dataMode, batch, direct, queueCount, queueDepth } = device;
+  return { features, dataMode, batch, direct, queueCount, queueDepth };
+}
+
+function toBlockDevice(entry: JournalEntry, state: BlockDevice["state"]): BlockDevice {
   const { volumeId, deviceId = -1, sizeBytes, readOnly } = entry;
   return { volumeId, deviceId, path: `/dev/ublkb${deviceId}`, sizeBytes, readOnly, state };
 }

@@ -2,8 +2,16 @@ import type { AdoptionEntry } from "./block-devices.js";
 import type { EngineLogger } from "./logger.js";
 import { formatPlan, type PlanRow } from "./reconciliation-plan.js";
 
-/** Logs what start-up found and did: a table for people, each of whose lines has its facts as fields too. */
-export function logOutcome(logger: EngineLogger, plan: readonly PlanRow[], outcomes: readonly AdoptionEntry[]): void {
+/**
+ * Logs what start-up found and did: a table for people, each of whose lines has its facts as fields too, and those of
+ * `findServing` about a device that is served now.
+ */
+export function logOutcome(
+  logger: EngineLogger,
+  plan: readonly PlanRow[],
+  outcomes: readonly AdoptionEntry[],
+  findServing: (volumeId: string) => Record<string, unknown> | undefined,
+): void {
   const rows = plan.map((row) => withOutcome(row, outcomes));
   const [heading, ...lines] = formatPlan(rows);
   const title = rows.length === 0 ? "no device of ours, and none of anybody else" : heading;
@@ -11,7 +19,8 @@ export function logOutcome(logger: EngineLogger, plan: readonly PlanRow[], outco
   rows.forEach((row, position) => {
     const { volumeId, deviceId, journal, kernel, action } = row;
     const level = action === "failed" ? "error" : "info";
-    logger[level]({ volumeId, deviceId, journal, kernel, action }, `start-up: ${lines[position]}`);
+    const serving = volumeId === undefined ? undefined : findServing(volumeId);
+    logger[level]({ ...serving, volumeId, deviceId, journal, kernel, action }, `start-up: ${lines[position]}`);
   });
 }
 

@@ -67,6 +67,32 @@ describe("UblkBlockDevices", () => {
     return entries[0];
   }
 
+  test("logs what it chose for a device when it makes it, and when it takes it back in either way", async () => {
+    node.kernel.features = 0x1fen;
+    const { serving } = await engine.attach(spec);
+    expect(serving).toMatchObject({ dataMode: "copy", queueCount: 1, queueDepth: 64 });
+    const refused = expect.arrayContaining(["UPDATE_SIZE: kernel-too-old", "QUIESCE: kernel-too-old"]);
+    const facts = { volumeId: "one", deviceId: 0, ...serving, refused };
+    const findLine = (words: string) => node.log.find(({ message }) => message.includes(words))?.fields;
+    expect(findLine("device attached")).toEqual(facts);
+    await adoptionAfterKill();
+    expect(findLine("start-up: one")).toMatchObject({ ...facts, action: "adopted" });
+    engine = restartAfterKill();
+    expect((await engine.attach(spec)).serving).toEqual(serving);
+    expect(findLine("device recovered")).toEqual(facts);
+    engine = restartAfterKill();
+    await engine.recover("one");
+    expect(findLine("device taken over")).toEqual(facts);
+  });
+
+  test("says how a device is served only while it is", async () => {
+    const { serving, ...rest } = await engine.attach(spec);
+    engine = restartAfterKill();
+    expect(await engine.list()).toEqual([{ ...rest, state: "quiesced" }]);
+    await engine.adopt();
+    expect(await engine.list()).toEqual([{ ...rest, serving }]);
+  });
+
   test("asks for a recoverable device with a random tag and the driver's geometry", async () => {
     await engine.attach(spec);
     await engine.attach({

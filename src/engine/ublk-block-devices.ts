@@ -23,7 +23,7 @@ import { DeviceMaker, type ServedDevice } from "./device-maker.js";
 import { DeviceRemoval } from "./device-removal.js";
 import { DeviceTuning, isFrozen } from "./device-tuning.js";
 import { defaultTimeouts, type EngineTimeouts } from "./engine-timeouts.js";
-import { specMismatch, toBlockDevice, toFields, toFoundDevice } from "./entry-views.js";
+import { specMismatch, toFields, toFoundDevice, toServedDevice, toServingFields } from "./entry-views.js";
 import { toBlockDeviceError } from "./failure.js";
 import { ImageCopies } from "./image-copies.js";
 import { findImageChange } from "./image-identity.js";
@@ -70,7 +70,7 @@ export class UblkBlockDevices implements BlockDevices {
     this.copies = copies;
     const { served } = this;
     const adoption = new Adoption({ ublk, journal, copies, oldServerTimeoutMs: timeouts.oldServerMs });
-    this.volumes = new VolumeDevices({ ublk, journal, adoption, served });
+    this.volumes = new VolumeDevices({ ublk, journal, adoption, served, logger });
     const guard = new UsageGuard(findUsers, timeouts.claimMs);
     this.removal = new DeviceRemoval({ ublk, journal, served, guard, logger, endMs: timeouts.changesMs });
     this.maker = new DeviceMaker({ ublk, journal, copies, logger, nodes, nodeTimeoutMs: timeouts.nodeMs });
@@ -83,8 +83,8 @@ export class UblkBlockDevices implements BlockDevices {
       if (known) return await this.confirm(known, spec);
       const made = await this.maker.make(spec);
       this.served.add(made, "attached");
-      this.parts.logger.info({ ...toFields(made.entry), features: made.entry.features }, "device attached");
-      return toBlockDevice(made.entry, "live");
+      this.parts.logger.info(toServingFields(made), "device attached");
+      return toServedDevice(made);
     });
   }
 
@@ -101,7 +101,7 @@ export class UblkBlockDevices implements BlockDevices {
   async find(volumeId: string): Promise<BlockDevice | undefined> {
     return await this.converted(volumeId, async () => {
       const entry = await this.parts.journal.read(volumeId);
-      return entry && toFoundDevice(entry, await this.volumes.match(entry));
+      return entry && toFoundDevice(entry, await this.volumes.match(entry), this.served.get(volumeId));
     });
   }
 
@@ -125,7 +125,7 @@ export class UblkBlockDevices implements BlockDevices {
         this.served.events.emit({ kind: "resized", volumeId, deviceId, sizeBytes });
         this.parts.logger.info({ ...toFields(served.entry), sizeBytes: String(sizeBytes) }, "device resized");
       }
-      return toBlockDevice(served.entry, "live");
+      return toServedDevice(served);
     });
   }
 
@@ -196,7 +196,10 @@ export class UblkBlockDevices implements BlockDevices {
     const report = { entries: [...unreadable, ...reconciled] };
     // I/O waits no more: now there is time for words, and for what can be done beside it.
     await this.goOnCopying();
-    logOutcome(this.parts.logger, await planReconciliation(contents, view), report.entries);
+    logOutcome(this.parts.logger, await planReconciliation(contents, view), report.entries, (volumeId) => {
+      const served = this.served.get(volumeId);
+      return served && toServingFields(served);
+    });
     return report;
   }
 
@@ -252,7 +255,10 @@ export class UblkBlockDevices implements BlockDevices {
 
   /** Takes one device of the journal, when its server has let go of it. */
   async recover(volumeId: string): Promise<AdoptionEntry> {
-    return await this.adoptOne(volumeId);
+    const report = await this.adoptOne(volumeId);
+    const served = this.served.get(volumeId);
+    if (served) this.parts.logger.info(toServingFields(served), "device taken over");
+    return report;
   }
 
   /** Takes up the copies that another engine has left; those of devices are taken up with them. */
@@ -307,7 +313,7 @@ export class UblkBlockDevices implements BlockDevices {
 
   /** One that cannot be told must not hide the others. */
   private toListedDevice(entry: JournalEntry, match: Match): BlockDevice | undefined {
-    if (match.kind !== "mismatch") return toFoundDevice(entry, match);
+    if (match.kind !== "mismatch") return toFoundDevice(entry, match, this.served.get(entry.volumeId));
     this.parts.logger.error({ ...toFields(entry), reason: match.reason }, "device not listed");
     return undefined;
   }
@@ -320,10 +326,11 @@ export class UblkBlockDevices implements BlockDevices {
     }
   }
 
-  private async confirm({ entry }: ServedDevice, spec: BlockDeviceSpec): Promise<BlockDevice> {
+  private async confirm(served: ServedDevice, spec: BlockDeviceSpec): Promise<BlockDevice> {
+    const { entry } = served;
     if (!matchesSpec(entry, spec)) throw specMismatch(entry);
     const change = await findImageChange(entry);
     if (change) throw new BlockDeviceError("spec_mismatch", `volume ${entry.volumeId}: ${change}`);
-    return toBlockDevice(entry, "live");
+    return toServedDevice(served);
   }
 }

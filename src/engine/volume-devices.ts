@@ -2,10 +2,11 @@ import type { Ublk } from "../ublk/ublk.js";
 import type { Adoption } from "./adoption.js";
 import { type AdoptionEntry, BlockDeviceError } from "./block-devices.js";
 import type { ServedDevice } from "./device-maker.js";
-import { toFields } from "./entry-views.js";
+import { toFields, toServingFields } from "./entry-views.js";
 import type { Journal } from "./journal.js";
 import type { JournalEntry } from "./journal-entry.js";
 import { type KernelView, type Match, matchDevice, readKernelView, readViewOfOne } from "./kernel-view.js";
+import type { EngineLogger } from "./logger.js";
 import type { ServedDevices } from "./served-devices.js";
 
 /** What {@link VolumeDevices} works with. */
@@ -14,6 +15,7 @@ export interface VolumeDevicesParts {
   journal: Journal;
   adoption: Adoption;
   served: ServedDevices;
+  logger: EngineLogger;
 }
 
 /** A look at the journal and the kernel that was taken for many entries at once. */
@@ -76,12 +78,15 @@ export class VolumeDevices {
 
   /** Settles a journal entry whose device nobody serves here; returns the device if that brought it back. */
   private async settle(volumeId: string): Promise<ServedDevice | undefined> {
-    const { journal, adoption, served } = this.parts;
+    const { journal, adoption, served, logger } = this.parts;
     const entry = await journal.read(volumeId);
     if (!entry) return undefined;
     const { report, adopted } = await adoption.reconcile(entry);
     if (report.action === "failed") throw new BlockDeviceError("unavailable", `volume ${volumeId}: ${report.reason}`);
-    if (adopted) served.add(adopted, "recovered");
+    if (adopted) {
+      served.add(adopted, "recovered");
+      logger.info(toServingFields(adopted), "device recovered");
+    }
     return adopted;
   }
 }

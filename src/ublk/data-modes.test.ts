@@ -1,5 +1,5 @@
 import { describe, expect, test } from "@jest/globals";
-import { type DataMode, dataModeNames, dataModes } from "./data-modes.js";
+import { type DataMode, dataModeNames, dataModes, toDataMode } from "./data-modes.js";
 import { UblkError } from "./errors.js";
 import { floorMask, toMask } from "./features.js";
 import type { DeviceOptions, DeviceParams } from "./options.js";
@@ -32,6 +32,7 @@ describe("a mode that was asked for", () => {
     const { addon, ublk } = start(everything);
     const device = await ublk.createAndServe(memory, { dataMode });
     expect(device.dataMode).toBe(dataMode);
+    expect(toDataMode(device.features)).toBe(dataMode);
     const { features } = addon.specs[0] ?? { features: 0n };
     const others = dataModeNames.flatMap((name) => dataModes[name].features);
     for (const name of others) {

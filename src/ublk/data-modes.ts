@@ -37,6 +37,12 @@ export function toCandidates(wanted: DataMode | "auto", kind: Target["kind"]): r
   return wanted === "auto" ? preferredModes[kind] : [wanted];
 }
 
+/** The mode of a device that was granted these features. */
+export function toDataMode(features: readonly string[]): DataMode {
+  const mode = dataModeNames.findLast((name) => dataModes[name].features.every((one) => features.includes(one)));
+  return mode ?? "copy";
+}
+
 /** The features of a mode that this kind of target cannot be served with, each with the reason. */
 export function findModeLimits(mode: DataMode, kind: Target["kind"]): Map<FeatureName, string> {
   const { features, targets } = dataModes[mode];

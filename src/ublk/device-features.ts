@@ -1,11 +1,20 @@
-import { toCandidates } from "./data-modes.js";
+import { toCandidates, toDataMode } from "./data-modes.js";
+import type { DeviceInfo } from "./device-info.js";
 import { type EnvironmentReader, isPrivileged } from "./environment.js";
 import { UblkError } from "./errors.js";
-import { findTargetLimits, toWishes, type WishingOptions } from "./feature-wishes.js";
+import { findTargetLimits, noWishes, toWishes, type WishingOptions } from "./feature-wishes.js";
 import { describeFeature } from "./features.js";
 import { findBrokenFeatures } from "./kernel-findings.js";
 import type { KernelReport } from "./kernel-report.js";
-import { type FeatureReport, type FeatureWishes, type Negotiation, negotiate } from "./negotiate.js";
+import {
+  type FeatureReport,
+  type FeatureWishes,
+  type Negotiation,
+  negotiate,
+  reportSettled,
+  settleRecovered,
+} from "./negotiate.js";
+import type { Target } from "./target.js";
 
 /** What a device with these options would ask of this kernel, and what would become of it. */
 export async function negotiateFor(
@@ -25,6 +34,23 @@ export async function negotiateFor(
   });
   // When nothing can be had, the plainest mode is to blame for the least.
   return [best, ...others].find((one) => one?.unmet.length === 0) ?? others.at(-1) ?? (best as Negotiation);
+}
+
+/**
+ * What became of each feature of a device that is taken back: it has what it was made with, and the reasons against the
+ * rest are those of this kernel and target. Never rejects, for the device's I/O waits.
+ */
+export async function reportRecovered(
+  { features, featureMask }: DeviceInfo,
+  target: Target,
+  kernel: KernelReport | undefined,
+  reader: EnvironmentReader,
+): Promise<FeatureReport[]> {
+  if (kernel === undefined) return reportSettled(featureMask);
+  const options = { target, recoverable: true, unprivileged: false, features: noWishes };
+  const batch = features.includes("BATCH_IO") ? "on" : "off";
+  const { reports } = await negotiateFor({ ...options, batch, dataMode: toDataMode(features) }, kernel, reader);
+  return settleRecovered(reports, featureMask);
 }
 
 /** Throws when a requirement cannot be met, with every reason. */

@@ -28,7 +28,8 @@ export interface WishingOptions {
   features: FeatureWishes;
 }
 
-const noWishes: FeatureWishes = { required: [], preferred: [], avoided: [] };
+/** Nothing by name. */
+export const noWishes: FeatureWishes = { required: [], preferred: [], avoided: [] };
 const useful: readonly FeatureName[] = ["UPDATE_SIZE", "NO_AUTO_PART_SCAN", "SAFE_STOP_DEV"];
 
 /** Everything the device is to have: what its options stand for, what the library likes, and what was named. */

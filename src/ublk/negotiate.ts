@@ -83,7 +83,20 @@ export function settle(reports: readonly FeatureReport[], request: bigint, grant
   });
 }
 
-/** The reports of a device whose features were settled when it was made, by this process or another. */
+/**
+ * The reports with the features of a device that was made before, by this process or another. What its maker asked for by
+ * name is not known any more, so the wishes are those of the library.
+ */
+export function settleRecovered(reports: readonly FeatureReport[], granted: bigint): FeatureReport[] {
+  return reports.map(({ refusal, ...report }) => {
+    if ((toMask(report.name) & granted) !== 0n) return { ...report, granted: true };
+    const isWished = report.wish === "required" || report.wish === "preferred";
+    const reason = refusal ?? (isWished ? notMadeWith : undefined);
+    return { ...report, granted: false, ...(reason && { refusal: reason }) };
+  });
+}
+
+/** The reports of such a device where the kernel does not say what it offers. */
 export function reportSettled(granted: bigint): FeatureReport[] {
   const grantedNames = toFeatures(granted).map(({ name }) => name);
   return knownFeatures.map(({ name, firstKernel }) => {
@@ -92,6 +105,11 @@ export function reportSettled(granted: bigint): FeatureReport[] {
 }
 
 const dropped: FeatureRefusal = { cause: "not-granted", explanation: "the driver dropped it from the request" };
+
+const notMadeWith: FeatureRefusal = {
+  cause: "not-granted",
+  explanation: "the device was made without it, and keeps what it was made with",
+};
 
 class FeatureChoice {
   readonly chosen = new Set<FeatureName>();

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "@jest/globals";
 import { UblkError } from "./errors.js";
+import { toMask } from "./features.js";
 import type { FeatureReport } from "./negotiate.js";
 import { FakeAddon } from "./testing/fake-addon.js";
 import { FakeKernel } from "./testing/fake-kernel.js";
@@ -92,6 +93,44 @@ describe("the report of a device", () => {
     expect(find(reports, "USER_RECOVERY")).toMatchObject({ wish: "required", granted: true });
     expect(find(reports, "QUIESCE")).toMatchObject({ wish: "avoided", granted: false });
     expect(kernel.devices.size).toBe(0);
+  });
+});
+
+describe("the report of a device that was taken back", () => {
+  const recovery = toMask("CMD_IOCTL_ENCODE", "USER_RECOVERY", "USER_RECOVERY_REISSUE");
+
+  async function recover(offered: bigint, failing = false) {
+    const { kernel, ublk } = start({ kernelRelease: "6.12.117" });
+    kernel.features = offered;
+    kernel.addForeign({ features: recovery, state: 2 });
+    if (failing) kernel.failNext("GET_FEATURES", "EIO");
+    return (await ublk.recoverAndServe(0, { kind: "null" })).featureReport;
+  }
+
+  test("has the kernel's reasons against what it lacks, and none against what it has", async () => {
+    const report = await recover(0x1fen);
+    expect(find(report, "UPDATE_SIZE")).toMatchObject({
+      wish: "preferred",
+      granted: false,
+      refusal: { cause: "kernel-too-old", explanation: "the driver of kernel 6.12.117 does not know it" },
+    });
+    const had = find(report, "USER_RECOVERY");
+    expect(had).toMatchObject({ wish: "required", granted: true });
+    expect(had).not.toHaveProperty("refusal");
+  });
+
+  test("says that it was made without what this kernel would give it", async () => {
+    expect(find(await recover(0x1f_ffffn), "UPDATE_SIZE")).toMatchObject({
+      wish: "preferred",
+      granted: false,
+      refusal: { cause: "not-granted", explanation: "the device was made without it, and keeps what it was made with" },
+    });
+  });
+
+  test("has what it was made with, where the kernel does not answer, and keeps no I/O waiting for that", async () => {
+    const report = await recover(0x1fen, true);
+    expect(find(report, "USER_RECOVERY")).toMatchObject({ wish: "none", granted: true });
+    expect(find(report, "UPDATE_SIZE")).toMatchObject({ wish: "none", granted: false });
   });
 });
 

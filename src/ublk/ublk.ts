@@ -1,7 +1,7 @@
 import { readdir } from "node:fs/promises";
 import { type Addon, type CopyHandle, loadAddon, type NativeDevice, type NativeDeviceSpec } from "./addon.js";
 import { type CopyStart, type FreezeOptions, UblkDevice } from "./device.js";
-import { assertMet, negotiateFor } from "./device-features.js";
+import { assertMet, negotiateFor, reportRecovered } from "./device-features.js";
 import { type DeviceInfo, toBlockDevicePath, toDeviceInfo } from "./device-info.js";
 import { findDeviceUsers } from "./device-users.js";
 import { type EnvironmentReader, machineReader } from "./environment.js";
@@ -12,7 +12,7 @@ import { type Feature, toFeatures } from "./features.js";
 import { resolveSize } from "./image.js";
 import { type ImageCopyOptions, UblkImageCopy } from "./image-copy.js";
 import { assertServing, inspectKernel, type KernelReport } from "./kernel-report.js";
-import { type FeatureReport, reportSettled, settle } from "./negotiate.js";
+import { type FeatureReport, settle } from "./negotiate.js";
 import {
   type DeviceOptions,
   type DeviceParams,
@@ -115,13 +115,14 @@ export class Ublk {
     const path = findImagePath(target);
     const context = { operation, subject: toBlockDevicePath(deviceId), deviceId, imagePath: path };
     return await this.explained(context, async () => {
+      const inspecting = inspectKernel(this.addon, this.reader).catch(() => undefined);
       const info = await waitUntilRecoverable(this.addon, deviceId, options);
       const spec = await toRecoverySpec(info, target, options);
       await this.assertNotStacked(target, operation, deviceId);
       const waitMs = options.waitMs ?? defaultRecoverWaitMs;
-      return await this.serve(spec, path, reportSettled, (relay) =>
-        openWhenFree(this.addon, spec, relay.receive, waitMs),
-      );
+      const reports = await reportRecovered(info, target, await inspecting, this.reader);
+      const toReport = () => reports;
+      return await this.serve(spec, path, toReport, (relay) => openWhenFree(this.addon, spec, relay.receive, waitMs));
     });
   }
 

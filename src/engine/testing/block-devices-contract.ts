@@ -58,6 +58,14 @@ export function describeBlockDevices(name: string, createHarness: () => Promise<
         sizeBytes: spec.sizeBytes,
         readOnly: false,
         state: "live",
+        serving: {
+          features: expect.arrayContaining(["USER_RECOVERY", "USER_RECOVERY_REISSUE"]),
+          dataMode: expect.stringMatching(/copy$/),
+          batch: false,
+          direct: expect.any(Boolean),
+          queueCount: 1,
+          queueDepth: 64,
+        },
       });
       expect(await devices.find("one")).toEqual(device);
       expect(await devices.list()).toEqual([device]);
