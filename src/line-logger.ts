@@ -27,9 +27,13 @@ function toJson(_name: string, value: unknown): unknown {
   return { type: name, message, stack, cause, code: (value as { code?: unknown }).code };
 }
 
-function writeToStdout(line: string): void {
+/** Where lines go. */
+export const writeToStdout = (line: string): void => writeTo(1, line);
+export const writeToStderr = (line: string): void => writeTo(2, line);
+
+function writeTo(fd: number, line: string): void {
   try {
-    writeSync(1, line);
+    writeSync(fd, line);
   } catch {
     // A reader that is gone or too slow must not end what serves disks.
   }

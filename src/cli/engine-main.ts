@@ -1,5 +1,5 @@
 import { readFailPoint } from "../config.js";
-import { createLineLogger } from "../line-logger.js";
+import { createLineLogger, writeToStderr, writeToStdout } from "../line-logger.js";
 import { engineHelp, parseEngineConfig } from "./engine-config.js";
 import { runEngine } from "./run-engine.js";
 import { ConfigError } from "./values.js";
@@ -10,8 +10,10 @@ export async function main(args: readonly string[]): Promise<number> {
   for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => stop.abort());
   try {
     const config = parseEngineConfig(args);
-    if (config)
-      return await runEngine({ ...config, dieAt: readFailPoint() }, createLineLogger(config.logLevel), stop.signal);
+    if (config) {
+      const logger = createLineLogger(config.logLevel, config.dryRun ? writeToStderr : writeToStdout);
+      return await runEngine({ ...config, dieAt: readFailPoint() }, logger, stop.signal);
+    }
     process.stdout.write(engineHelp);
     return 0;
   } catch (error) {

@@ -1,9 +1,11 @@
+import { createUblkBlockDevices } from "../engine/create-ublk-block-devices.js";
 import type { EngineLogger } from "../engine/logger.js";
-import { formatPlan } from "../engine/reconciliation-plan.js";
 import { DriverError, toMessage } from "../errors.js";
 import { isServed } from "../rpc/unix-socket.js";
+import { loadUblk } from "../ublk/ublk.js";
 import type { EngineConfig } from "./engine-config.js";
-import { createDevices, type EngineStart, startAlone } from "./engine-start.js";
+import { dryRun } from "./engine-dry-run.js";
+import { type EngineStart, startAlone } from "./engine-start.js";
 
 /** Runs the engine until it is told to end, and leaves every device to the next one. Returns the exit code. */
 export async function runEngine(config: EngineConfig, logger: EngineLogger, stopSignal: AbortSignal): Promise<number> {
@@ -13,7 +15,7 @@ export async function runEngine(config: EngineConfig, logger: EngineLogger, stop
   const onLockLost = () => lost.abort();
   const onHandedOver = () => given.abort();
   try {
-    if (config.dryRun) return await printPlan({ config, logger, undo, onLockLost, onHandedOver });
+    if (config.dryRun) return await printPlan(config, logger);
     await start({ config, logger, undo, onLockLost, onHandedOver });
     await waitForAbort(AbortSignal.any([stopSignal, lost.signal, given.signal]));
     if (lost.signal.aborted) throw new DriverError("internal", `lost the lock of ${config.stateDir}: start again`);
@@ -35,10 +37,14 @@ async function start(options: EngineStart): Promise<void> {
   await startByTakeOver(options);
 }
 
-async function printPlan(options: EngineStart): Promise<number> {
-  const rows = await (await createDevices(options)).plan();
-  process.stdout.write(`${formatPlan(rows).join("\n")}\n`);
-  return 0;
+async function printPlan(config: EngineConfig, logger: EngineLogger): Promise<number> {
+  return await dryRun({
+    ublk: loadUblk(config),
+    devices: createUblkBlockDevices({ ...config, logger }),
+    logger,
+    writeTable: (text) => process.stdout.write(text),
+    writeError: (text) => process.stderr.write(text),
+  });
 }
 
 function waitForAbort(signal: AbortSignal): Promise<void> {
