@@ -40,7 +40,7 @@ $(STAMPS)/npm: package.json package-lock.json
 	@touch $@
 
 .PHONY: build
-build: $(STAMPS)/native $(STAMPS)/typescript ## compile the native engine and the TypeScript
+build: $(STAMPS)/native $(STAMPS)/bundle ## compile the native engine and the TypeScript
 
 $(STAMPS)/native: $(STAMPS)/packages-build $(STAMPS)/npm native/binding.gyp $(NATIVE_SOURCES)
 	$(call say,Building the native engine)
@@ -55,6 +55,12 @@ $(STAMPS)/gen: $(STAMPS)/npm buf.gen.yaml $(PROTOS)
 $(STAMPS)/typescript: $(STAMPS)/gen tsconfig.json tsconfig.build.json $(SOURCES)
 	$(call say,Compiling TypeScript)
 	@rm -rf dist && $(NPX)/tsc -p tsconfig.build.json
+	@touch $@
+
+# Node takes longer to find and read a thousand small files than to run them, and after a crash I/O waits for that.
+$(STAMPS)/bundle: $(STAMPS)/typescript scripts/bundle.js
+	$(call say,Bundling the command)
+	@node scripts/bundle.js
 	@touch $@
 
 .PHONY: demo
@@ -98,7 +104,7 @@ test: ## everything: lint, unit, native, csi-sanity, and the guest suites on uml
 	for part in lint test-unit test-native test-sanity test-bed guests-ready; do \
 	  $(MAKE) $$part || status=1; \
 	done; \
-	$(MAKE) -k -j2 -Oline $(GUEST_RUNS) || status=1; \
+	$(MAKE) -k -j2 $(GUEST_RUNS) || status=1; \
 	test/report/count $(RESULTS) $(SUITES) $(VM_SUITES) || status=1; \
 	exit $$status
 
@@ -132,6 +138,9 @@ test-bed: ## the guest runner and the counting of results, tried on themselves
 .PHONY: test-vm
 test-vm: test-vm-on-$(KERNEL) ## the suites that need a real ublk device, in a guest: KERNEL=uml|6.1|6.12|6.18|7.3
 
+# Each line says whose it is, as it comes: after a hang, the last one of a guest tells where it stopped.
+named_lines = 2>&1 | sed -u 's/^/$(1)> /'
+
 # What guests need that start side by side, so that they do not get it from under each other.
 .PHONY: guests-ready
 guests-ready: build
@@ -145,7 +154,7 @@ test-vm-on-%: build
 	@scripts/install-packages vm
 	@test/vm/kernels/fetch $*
 	@scripts/install-tool csi-sanity
-	@test/vm/run-suites $*
+	@test/vm/run-suites $* $(call named_lines,$*)
 
 .PHONY: test-csi-vm
 test-csi-vm: test-csi-vm-on-$(KERNEL) ## the suites of the CSI services on real devices: KERNEL=uml|6.12|6.18|7.3
@@ -155,7 +164,7 @@ test-csi-vm-on-%: build
 	$(call say,CSI suites on kernel $*)
 	@scripts/install-packages vm
 	@test/vm/kernels/fetch $*
-	@test/vm/run-suites $* --csi
+	@test/vm/run-suites $* --csi $(call named_lines,csi-$*)
 
 .PHONY: test-vm-udev
 test-vm-udev: test-vm-udev-on-$(KERNEL) ## the suites that need udev running in the guest: KERNEL=uml|6.12|6.18|7.3
@@ -164,7 +173,7 @@ test-vm-udev-on-%: build
 	$(call say,Guest suites with udev on kernel $*)
 	@scripts/install-packages vm
 	@test/vm/kernels/fetch $*
-	@test/vm/run-suites $* --udev
+	@test/vm/run-suites $* --udev $(call named_lines,udev-$*)
 
 # Every file of cases on every kernel, with and without udev, two guests at a time: an hour and more where kernels are
 # emulated. The table of kernels in docs/kernels.md is what came out.
@@ -176,7 +185,7 @@ matrix_suites = $(foreach run,$(1) udev-$(1),vm-$(run)-guest vm-$(run)-jest) $(f
 test-vm-matrix: ## every guest suite on uml, 6.12, 6.18 and 7.3; writes the table in docs/kernels.md
 	@$(MAKE) guests-ready TEST_KERNELS='$(MATRIX_KERNELS)'
 	@status=0; \
-	UBLK_EVERY=1 $(MAKE) -k -j2 -Oline $(MATRIX_RUNS) || status=1; \
+	UBLK_EVERY=1 $(MAKE) -k -j2 $(MATRIX_RUNS) || status=1; \
 	$(foreach kernel,$(MATRIX_KERNELS),echo "kernel $(kernel):"; \
 	  test/report/count $(RESULTS) $(call matrix_suites,$(kernel)) || status=1;) \
 	test/report/kernel-table $(CACHE)/vm/results docs/kernels.md $(MATRIX_KERNELS) || status=1; \

@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { type Document, isMap, isNode, isScalar, LineCounter, parseDocument } from "yaml";
-import type { z } from "zod";
+import type * as z from "zod";
 import { toMessage } from "../errors.js";
 import { type ConfigFile, configFileSchema } from "./config-schema.js";
 import { ConfigError } from "./values.js";

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { defaultEphemeralRules, type EphemeralRules } from "../pools/ephemeral-rules.js";
 import type { PoolRequest } from "../pools/open-pools.js";
 import type { PoolSettings, Reserve } from "../pools/pool-settings.js";

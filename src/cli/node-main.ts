@@ -10,9 +10,8 @@ import { LinuxMounter } from "../node/mounter.js";
 import { TmpfsFilesystems } from "../pools/memory-filesystem.js";
 import { createCommandRunner } from "../system/command.js";
 import { readMountInfo } from "../system/mountinfo.js";
+import { readVersion } from "../system/version.js";
 import { loadUblk } from "../ublk/ublk.js";
-import { readVersion } from "../version.js";
-import { runPool } from "./pool/run-pool.js";
 import { runProgram } from "./program.js";
 import { runNode } from "./run-node.js";
 
@@ -27,8 +26,8 @@ export async function main(args: readonly string[]): Promise<number> {
     version,
     environment: readEnvironment(),
     writeError,
-    runPool: (command) =>
-      runPool(
+    runPool: async (command) =>
+      (await import("./pool/run-pool.js")).runPool(
         command,
         {
           runCommand,

@@ -1,6 +1,6 @@
 import { Command, CommanderError } from "commander";
 import { createNodeConfig, type Environment, type NodeConfig, type NodeFlags } from "../config.js";
-import { readConfigFile } from "./config-file.js";
+import { readConfigFile } from "./config-file-on-demand.js";
 import type { PoolCommand } from "./pool/pool-command.js";
 import { addPoolCommands } from "./pool/pool-program.js";
 import { ConfigError } from "./values.js";

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 
 const ext4 = z.object({
   blockSizeBytes: z.union([z.literal(1024), z.literal(2048), z.literal(4096)]).optional(),

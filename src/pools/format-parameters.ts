@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { DriverError } from "../errors.js";
 import { type FormatOptions, formatOptionsSchema } from "./format-options.js";
 import { defaultFsType, type FsType, type VolumeCapability } from "./volume.js";

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import type { BlockDeviceLimits, BlockDevices } from "../engine/block-devices.js";
 import { DriverError } from "../errors.js";
 import { fromByteSize } from "../system/byte-size.js";

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { DriverError } from "../errors.js";
 import { fromByteSize } from "../system/byte-size.js";
 import { formatParameterNames, parseFormatParameters } from "./format-parameters.js";

@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { readdir, realpath, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import { DriverError, hasErrno } from "../errors.js";
 import { makeDirectoryDurably } from "../system/files.js";
 import { type RecordFormat, readRecord, writeRecord } from "./record-file.js";

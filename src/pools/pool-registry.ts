@@ -1,6 +1,6 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import { hasErrno } from "../errors.js";
 import { type RecordFormat, readRecord, writeRecord } from "./record-file.js";
 

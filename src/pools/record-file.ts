@@ -1,5 +1,5 @@
 import { readFile } from "node:fs/promises";
-import { z } from "zod";
+import * as z from "zod";
 import { DriverError, toMessage } from "../errors.js";
 import { writeFileDurably } from "../system/files.js";
 

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import type { RecordFormat } from "./record-file.js";
 import { type Snapshot, type SnapshotGroup, snapshotStates } from "./snapshot.js";
 import { capabilityField, parametersField, sizeField, volumeIdField } from "./volume-record.js";

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { formatOptionsSchema } from "./format-options.js";
 import { limitsSchema } from "./limits.js";
 import type { RecordFormat } from "./record-file.js";

@@ -2,7 +2,7 @@ import { basename, resolve } from "node:path";
 import { type Command, Option } from "commander";
 import { type Environment, joinPools, type NodeFlags } from "../../config.js";
 import { isVolumeId } from "../../pools/volume-id.js";
-import { readConfigFile } from "../config-file.js";
+import { readConfigFile } from "../config-file-on-demand.js";
 import { ConfigError, parseByteSize, parseDirectory, parseDriverName, parseNodeId } from "../values.js";
 import { imageFormats, type PoolCommand, type PoolPlace } from "./pool-command.js";
 

@@ -7,7 +7,7 @@ import { EngineClient } from "../../../src/daemon/engine-client.js";
 import { repositoryPath } from "../../vm/suites/support/repository.js";
 import { waitFor } from "../../vm/suites/support/wait-for.js";
 
-const engineProgram = join(repositoryPath, "dist/main.js");
+const engineProgram = join(repositoryPath, "dist/bin/ublk-csi.js");
 /** Emulated kernels take their time to start a process. */
 const startTimeoutMs = 240_000;
 

@@ -44,7 +44,7 @@ afterEach(async () => {
 
 /** Runs another engine to its end. */
 async function runEngine(settings: { directory: string; flags?: string[] }) {
-  const program = join(repositoryPath, "dist/main.js");
+  const program = join(repositoryPath, "dist/bin/ublk-csi.js");
   return await tryCommand(process.execPath, [program, ...engineArguments(settings)]);
 }
 

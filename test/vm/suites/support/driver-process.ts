@@ -38,7 +38,7 @@ export interface ExitStatus {
 const readyTimeoutMs = 240_000;
 const probeTimeoutMs = 5_000;
 const exitTimeoutMs = 60_000;
-const driverProgram = join(repositoryPath, "dist/main.js");
+const driverProgram = join(repositoryPath, "dist/bin/ublk-csi.js");
 
 /** A driver that runs in a process of its own, with the client that talks to it. */
 export class DriverProcess {

@@ -16,7 +16,7 @@ export interface EngineSettings {
   environment?: Record<string, string>;
 }
 
-const program = join(repositoryPath, "dist/main.js");
+const program = join(repositoryPath, "dist/bin/ublk-csi.js");
 const startTimeoutMs = 240_000;
 const exitTimeoutMs = 120_000;
 
