@@ -116,7 +116,7 @@ describe("a caller that goes away in the middle", () => {
 
   /** Calls the engine, and is gone while the named call is held up in it. */
   async function abandon(
-    verb: "attach" | "detach" | "resize" | "setLimits" | "freeze",
+    verb: "attach" | "detach" | "find" | "list" | "adopt" | "resize" | "setLimits" | "freeze" | "thaw",
     call: (rpc: RpcClient) => Promise<unknown>,
   ) {
     const gate = createGate();
@@ -183,11 +183,87 @@ describe("a caller that goes away in the middle", () => {
     expect(await waitFor(async () => !(await client.stats("one")).frozen, { timeoutMs: 10_000 })).toBe(true);
   });
 
+  test("leaves a thaw done, which says so when it is repeated", async () => {
+    const client = served.connect();
+    await client.attach(spec);
+    const token = await client.freeze(["one"], { deadlineMs: 60_000 });
+    await abandon("thaw", (rpc) => rpc.call(EngineService.thaw, { volumeIds: ["one"], token }, deadline));
+    expect((await client.stats("one")).frozen).toBe(false);
+    await expect(client.thaw(["one"], token)).rejects.toMatchObject({ code: "frozen" });
+  });
+
+  test("leaves an adoption done", async () => {
+    await served.connect().attach(spec);
+    await served.server.stop(0);
+    served.node.addon.kill();
+    await served.startWithoutAdoption();
+    expect(await served.connect().find("one")).toMatchObject({ state: "quiesced" });
+    await abandon("adopt", (rpc) => rpc.call(EngineService.adopt, {}, deadline));
+    expect(await served.connect().find("one")).toMatchObject({ state: "live" });
+    expect((await served.connect().adopt()).entries).toMatchObject([{ volumeId: "one", action: "kept" }]);
+  });
+
+  test.each(["find", "list"] as const)("leaves everything as it was behind a %s", async (verb) => {
+    const client = served.connect();
+    const device = await client.attach(spec);
+    const steps = [...served.node.kernel.steps];
+    await abandon(verb, (rpc) =>
+      verb === "find"
+        ? rpc.call(EngineService.get, { volumeId: "one" }, deadline)
+        : rpc.call(EngineService.list, {}, deadline),
+    );
+    expect(await client.list()).toEqual([device]);
+    expect(served.node.kernel.steps.filter((step) => !step.startsWith("GET_"))).toEqual(
+      steps.filter((step) => !step.startsWith("GET_")),
+    );
+  });
+
   test("leaves no stream", async () => {
     const client = served.connect();
     client.onEvent(() => {});
     await served.waitForListeners(1);
     await client.close();
     await served.waitForListeners(0);
+  });
+
+  test("leaves no stream of counters, and nothing that reads them", async () => {
+    const client = served.connect();
+    await client.attach(spec);
+    const rpc = new RpcClient(served.socketPath);
+    const stream = rpc.open(EngineService.stats, { volumeIds: ["one"], intervalMs: 100 });
+    const ended = new Promise((resolve) => stream.once("error", resolve));
+    await new Promise((resolve) => stream.once("data", resolve));
+    await served.waitForListeners(1);
+    stream.cancel();
+    await ended;
+    rpc.close();
+    await served.waitForListeners(0);
+  });
+
+  test("leaves no stream of counters whose first answer it has not waited for", async () => {
+    await served.connect().attach(spec);
+    const entered = createGate();
+    const gate = createGate();
+    const original = served.engine.stats.bind(served.engine);
+    const read = new Promise<void>((resolve) => {
+      served.engine.stats = async (volumeId) => {
+        entered.open();
+        await gate.opened;
+        return await original(volumeId).finally(resolve);
+      };
+    });
+    const rpc = new RpcClient(served.socketPath);
+    const stream = rpc.open(EngineService.stats, { volumeIds: ["one"], intervalMs: 100 });
+    const ended = new Promise((resolve) => stream.once("error", resolve));
+    await entered.opened;
+    stream.cancel();
+    await ended;
+    await served.connect().list(); // answered after the engine has seen the end of the stream
+    gate.open();
+    await read;
+    served.engine.stats = original;
+    expect((await served.connect().stats("one")).frozen).toBe(false);
+    await served.waitForListeners(0);
+    rpc.close();
   });
 });

@@ -2,6 +2,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { copyFile, mkdir, readdir, readFile, rename, rm, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
+import { createGate } from "../testing/gate.js";
 import { deviceStates, toNativeFailure } from "../ublk/testing/fake-kernel.js";
 import type { BlockDeviceSpec } from "./block-devices.js";
 import { type BlockDevicesHarness, describeBlockDevices } from "./testing/block-devices-contract.js";
@@ -91,6 +92,62 @@ describe("UblkBlockDevices", () => {
     expect(await engine.list()).toEqual([{ ...rest, state: "quiesced" }]);
     await engine.adopt();
     expect(await engine.list()).toEqual([{ ...rest, serving }]);
+  });
+
+  test("resizes a device that is just being taken back once it is, and not before", async () => {
+    await engine.attach(spec);
+    await truncate(image, 2 * mebibyte);
+    const entered = createGate();
+    const gate = createGate();
+    node.addon.kill();
+    engine = node.startEngine((journal) => ({
+      read: (volumeId) => journal.read(volumeId),
+      readAll: () => journal.readAll(),
+      remove: (volumeId) => journal.remove(volumeId),
+      write: async (entry) => {
+        entered.open();
+        await gate.opened;
+        await journal.write(entry);
+      },
+    }));
+    const adopting = engine.adopt();
+    await entered.opened; // the kernel has the device back, the journal does not say so yet
+    const resizing = engine.resize("one", BigInt(2 * mebibyte));
+    expect(await engine.find("one")).toMatchObject({ sizeBytes: BigInt(mebibyte) });
+    gate.open();
+    expect((await adopting).entries).toMatchObject([{ action: "adopted" }]);
+    expect(await resizing).toMatchObject({ state: "live", sizeBytes: BigInt(2 * mebibyte) });
+    const order = node.kernel.steps.filter((step) => /END_USER_RECOVERY|UPDATE_SIZE/.test(step));
+    expect(order).toEqual(["END_USER_RECOVERY 0", "UPDATE_SIZE 0"]);
+    expect(JSON.parse(await readFile(entryPath(), "utf8"))).toMatchObject({ generation: 2, sizeBytes: "2097152" });
+  });
+
+  test("takes devices back with a full disk below the journal, serves them, and changes them once there is room", async () => {
+    await engine.attach(spec);
+    const before = await readFile(entryPath(), "utf8");
+    node.addon.kill();
+    let isFull = true;
+    engine = node.startEngine((journal) => ({
+      read: (volumeId) => journal.read(volumeId),
+      readAll: () => journal.readAll(),
+      remove: (volumeId) => journal.remove(volumeId),
+      write: async (entry) => {
+        if (isFull) throw Object.assign(new Error("ENOSPC: no space left on device"), { code: "ENOSPC" });
+        await journal.write(entry);
+      },
+    }));
+    const { entries } = await engine.adopt();
+    expect(entries).toMatchObject([
+      { action: "adopted", reason: expect.stringMatching(/the journal could not be written: .*ENOSPC/) },
+    ]);
+    expect(await engine.list()).toMatchObject([{ volumeId: "one", state: "live" }]);
+    await truncate(image, 2 * mebibyte);
+    await expect(engine.resize("one", BigInt(2 * mebibyte))).rejects.toThrow("ENOSPC");
+    expect(node.kernel.devices.get(0)?.sizeBytes).toBe(BigInt(mebibyte));
+    expect(await readFile(entryPath(), "utf8")).toBe(before);
+    isFull = false;
+    expect(await engine.resize("one", BigInt(2 * mebibyte))).toMatchObject({ sizeBytes: BigInt(2 * mebibyte) });
+    expect(await adoptionAfterKill()).toMatchObject({ action: "adopted" });
   });
 
   test("asks for a recoverable device with a random tag and the driver's geometry", async () => {

@@ -68,6 +68,12 @@ export class ServedEngine {
     await rm(this.folder, { recursive: true });
   }
 
+  /** Another engine serves, with every device still to be taken back. */
+  async startWithoutAdoption(): Promise<void> {
+    this.engine = this.node.startEngine();
+    await this.serve();
+  }
+
   private async startNext(): Promise<void> {
     this.engine = this.node.startEngine();
     await this.engine.adopt();
