@@ -46,6 +46,21 @@ describe("a configuration file", () => {
     });
   });
 
+  test("bounds the limits of inline volumes", () => {
+    const lines = [
+      "  limits:",
+      "    iops: 2000",
+      "    bandwidth: 100Mi",
+      "    burst: 500ms",
+      "    readIops: unlimited",
+    ];
+    expect(parse("ephemeral:", ...lines).ephemeral?.limitsMax).toEqual({
+      iops: 2000,
+      bytesPerSecond: 100 * 2 ** 20,
+      burstMs: 500,
+    });
+  });
+
   test("may leave everything out, and be empty", () => {
     expect(parse(...memoryPool).pools).toEqual([
       { kind: "memory", name: "scratch", budgetBytes: 4n * 1024n ** 3n, settings: {} },
@@ -98,6 +113,16 @@ describe("a mistake is told with its line, its place and what is allowed:", () =
       "node.yaml:2: ephemeral defaultSize must not",
     ],
     ["a count", ["ephemeral: { maxCount: -1 }"], "node.yaml:1: ephemeral.maxCount must be a whole number from 0"],
+    [
+      "a limit",
+      ["ephemeral:", "  limits:", "    iops: 2k"],
+      'node.yaml:3: ephemeral.limits maximum iops is "2k", allowed is a number of operations from 10 to 1000000000',
+    ],
+    [
+      "an unknown limit",
+      ["ephemeral: { limits: { iopz: 1 } }"],
+      'node.yaml:1: ephemeral.limits unknown key "iopz", allowed are iops, readIops, writeIops, bandwidth',
+    ],
     ["a key given twice", ["pools: []", "pools: []"], "node.yaml:2: not valid YAML: Map keys must be unique"],
     ["no YAML", ["pools: [", "  a"], "not valid YAML"],
   ])("%s", (_case, lines, message) => {

@@ -1,5 +1,8 @@
 import * as z from "zod";
+import type { BlockDeviceLimits } from "../engine/block-devices.js";
+import { toMessage } from "../errors.js";
 import { defaultEphemeralRules, type EphemeralRules } from "../pools/ephemeral-rules.js";
+import { limitNames, parseMaxima } from "../pools/limits.js";
 import type { PoolRequest } from "../pools/open-pools.js";
 import type { PoolSettings, Reserve } from "../pools/pool-settings.js";
 import { byteSizeForm, fromByteSize } from "../system/byte-size.js";
@@ -89,6 +92,25 @@ const pool = z.discriminatedUnion("kind", [filePool, memoryPool], {
 
 const countForm = "must be a whole number from 0 to 100000";
 
+const limitForm = "must be a number, or text such as 100Mi or 500ms";
+
+/** Ceilings by the names of StorageClass parameters. */
+const limits = section(
+  Object.fromEntries(
+    limitNames.map((limit) => [limit, z.union([z.string(), z.number()], { error: limitForm }).optional()]),
+  ),
+).transform((given, context): BlockDeviceLimits => {
+  const texts = Object.entries(given).flatMap(([limit, value]) =>
+    value === undefined ? [] : [[limit, String(value)]],
+  );
+  try {
+    return parseMaxima(Object.fromEntries(texts));
+  } catch (error) {
+    context.addIssue(toMessage(error));
+    return {};
+  }
+});
+
 const ephemeral = section({
   defaultSize: byteSize(volumeBytesMin, volumeBytesMax).default(defaultEphemeralRules.sizeBytesDefault),
   maxSize: byteSize(volumeBytesMin, volumeBytesMax).default(defaultEphemeralRules.sizeBytesMax),
@@ -98,14 +120,16 @@ const ephemeral = section({
     .min(0, { error: countForm })
     .max(100_000, { error: countForm })
     .default(defaultEphemeralRules.volumeCountMax),
+  limits: limits.optional(),
 })
   .refine(({ defaultSize, maxSize }) => defaultSize <= maxSize, { error: "defaultSize must not be above maxSize" })
   .transform(
-    ({ defaultSize, maxSize, pools, maxCount }): EphemeralRules => ({
+    ({ defaultSize, maxSize, pools, maxCount, limits: limitsMax }): EphemeralRules => ({
       sizeBytesDefault: defaultSize,
       sizeBytesMax: maxSize,
       poolNames: pools,
       volumeCountMax: maxCount,
+      limitsMax,
     }),
   );
 

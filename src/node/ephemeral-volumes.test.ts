@@ -70,6 +70,14 @@ describe("publishing an inline volume", () => {
     });
   });
 
+  test("has the limits of its pod within the administrator's, on its device", async () => {
+    ephemeral = new EphemeralVolumes(workspace, { ...rules, limitsMax: { iops: 1000, writeIops: 500 } });
+    await withAttributes({ iops: "200" });
+    expect(workspace.blockDevices.limits.get(volumeId)).toEqual({ iops: 200, writeIops: 500 });
+    await workspace.reopen();
+    expect(workspace.pools.listEphemeral()[0]?.parameters.limits).toEqual({ iops: 200, writeIops: 500 });
+  });
+
   test("takes a mount that is read-only at its word", async () => {
     await publish({ readOnly: true });
     expect(workspace.mounter.entries).toMatchObject([{ options: ["ro"] }]);

@@ -14,12 +14,35 @@ const wish = (attributes: Record<string, string>) => readWish(pickAttributes(att
 
 describe("the attributes of an inline volume", () => {
   test("left out they are the administrator's defaults", () => {
-    expect(wish({})).toEqual({ sizeBytes: gibibyte, pool: "fast", provisioning: "thick" });
+    expect(wish({})).toEqual({ sizeBytes: gibibyte, pool: "fast", provisioning: "thick", limits: undefined });
   });
 
   test("are taken within the administrator's bounds", () => {
     const attributes = { size: "2Gi", pool: "scratch", provisioning: "thin" };
-    expect(wish(attributes)).toEqual({ sizeBytes: 2n * gibibyte, pool: "scratch", provisioning: "thin" });
+    expect(wish(attributes)).toMatchObject({ sizeBytes: 2n * gibibyte, pool: "scratch", provisioning: "thin" });
+  });
+
+  test("have the administrator's ceilings, or lower ones of the author's choice", () => {
+    const limitsMax = { iops: 1000, bytesPerSecond: 2 ** 20 * 100 };
+    const limitsOf = (attributes: Record<string, string>) =>
+      readWish(pickAttributes(attributes), { ...rules, limitsMax }, "first").limits;
+    expect(limitsOf({})).toEqual(limitsMax);
+    expect(limitsOf({ iops: "500", readIops: "5000", burst: "1s" })).toEqual({
+      ...limitsMax,
+      iops: 500,
+      readIops: 5000,
+      burstMs: 1000,
+    });
+    for (const iops of ["1001", "unlimited"]) {
+      expect(() => limitsOf({ iops })).toThrow(`iops is "${iops}", an inline volume may have 1000 here`);
+    }
+    expect(() => limitsOf({ iops: "none" })).toThrow(
+      'volume attribute iops is "none", allowed is a number of operations',
+    );
+    expect(wish({ bandwidth: "1Mi", writeIops: "unlimited" }).limits).toEqual({
+      bytesPerSecond: 2 ** 20,
+      writeIops: "unlimited",
+    });
   });
 
   test("without a list of pools only the node's first pool is there to be had", () => {
@@ -41,7 +64,7 @@ describe("the attributes of an inline volume", () => {
     [{ pool: "reserved" }, 'pool is "reserved", allowed is one of: fast, scratch'],
     [{ pool: "../fast" }, 'pool is "../fast"'],
     [{ provisioning: "none" }, 'provisioning is "none"'],
-    [{ mkfsOptions: "-O x" }, '"mkfsOptions" is unknown, known are size, pool, provisioning'],
+    [{ mkfsOptions: "-O x" }, '"mkfsOptions" is unknown, known are size, pool, provisioning, iops'],
     [{ path: "/etc" }, '"path" is unknown'],
     [JSON.parse('{"__proto__": "x"}') as Record<string, string>, '"__proto__" is unknown'],
   ])("%j is refused", (attributes: Record<string, string>, reason: string) => {

@@ -1,11 +1,12 @@
 import { DriverError } from "../errors.js";
 import { byteSizeForm, fromByteSize } from "../system/byte-size.js";
 import type { EphemeralRules } from "./ephemeral-rules.js";
+import { limitNames, parseLimitsWithin, type VolumeLimits } from "./limits.js";
 import type { Provisioning } from "./volume.js";
 
 /** Where Kubernetes puts what it says itself; the rest of a volume context is the pod author's. */
 const kubernetesPrefix = "csi.storage.k8s.io/";
-const attributeNames = ["size", "pool", "provisioning"] as const;
+const attributeNames = ["size", "pool", "provisioning", ...limitNames];
 const provisionings: readonly Provisioning[] = ["thick", "thin"];
 
 /** What an inline volume is made with. */
@@ -13,6 +14,7 @@ export interface EphemeralWish {
   sizeBytes: bigint;
   pool: string;
   provisioning: Provisioning;
+  limits: VolumeLimits | undefined;
 }
 
 /** The pod that a publication is for, as kubelet names it. */
@@ -39,7 +41,7 @@ export function readPodIdentity(volumeContext: Readonly<Record<string, string>>)
 export function pickAttributes(volumeContext: Readonly<Record<string, string>>): Record<string, string> {
   const own = Object.entries(volumeContext).filter(([name]) => !name.startsWith(kubernetesPrefix));
   for (const [name] of own) {
-    if (attributeNames.some((known) => known === name)) continue;
+    if (attributeNames.includes(name)) continue;
     throw invalid(`volume attribute "${name}" is unknown, known are ${attributeNames.join(", ")}`);
   }
   return Object.fromEntries(own);
@@ -55,7 +57,12 @@ export function readWish(
     sizeBytes: readSize(attributes.size, rules),
     pool: readPool(attributes.pool, rules.poolNames ?? [defaultPool]),
     provisioning: readProvisioning(attributes.provisioning),
+    limits: parseLimitsWithin(pickLimits(attributes), rules.limitsMax ?? {}),
   };
+}
+
+function pickLimits(attributes: Readonly<Record<string, string>>): Record<string, string> {
+  return Object.fromEntries(Object.entries(attributes).filter(([name]) => limitNames.includes(name)));
 }
 
 function readSize(text: string | undefined, { sizeBytesDefault, sizeBytesMax }: EphemeralRules): bigint {

@@ -45,11 +45,11 @@ export class EphemeralProvisioner {
   private toVolume({ volumeId, claim, capability }: EphemeralOrder): Volume {
     if (!isVolumeId(volumeId)) throw invalid(`volume_id "${volumeId}" is not one that kubelet gives to inline volumes`);
     const [defaultPool = ""] = this.pools.names;
-    const { sizeBytes, pool, provisioning } = readWish(claim.attributes, this.rules, defaultPool);
+    const { sizeBytes, pool, provisioning, limits } = readWish(claim.attributes, this.rules, defaultPool);
     if (this.pools.find(pool) === undefined) {
       throw invalid(`inline volumes are to lie in pool "${pool}", which this node does not have`);
     }
-    const parameters = parseVolumeParameters({ pool, provisioning });
+    const parameters = { ...parseVolumeParameters({ pool, provisioning }), limits };
     const range = { requiredBytes: sizeBytes, limitBytes: this.rules.sizeBytesMax };
     const capabilities = [capability];
     return {

@@ -1,3 +1,5 @@
+import type { BlockDeviceLimits } from "../engine/block-devices.js";
+
 /** What the administrator lets the authors of pods have as inline volumes. */
 export interface EphemeralRules {
   /** For a volume without an attribute `size`. */
@@ -8,6 +10,8 @@ export interface EphemeralRules {
   poolNames: readonly string[] | undefined;
   /** Inline volumes that the node has at a time. */
   volumeCountMax: number;
+  /** Of one volume, and what it has when the author of its pod chooses none; undefined means no ceilings. */
+  limitsMax?: BlockDeviceLimits | undefined;
 }
 
 export const defaultEphemeralRules: EphemeralRules = {

@@ -62,6 +62,30 @@ export function parseMutableParameters(parameters: Readonly<Record<string, strin
   );
 }
 
+/**
+ * Reads the limits that the author of a pod chooses, within the administrator's maxima. What is not chosen is the maximum,
+ * and `unlimited` is for limits that have none. Undefined when there is no limit at all.
+ */
+export function parseLimitsWithin(
+  attributes: Readonly<Record<string, string>>,
+  maxima: BlockDeviceLimits,
+): VolumeLimits | undefined {
+  const chosen = Object.entries(attributes).map(([name, text]) => {
+    const [limit, value] = parseLimit("volume attribute", name, text);
+    const max = maxima[limit as keyof BlockDeviceLimits];
+    if (max === undefined || (value !== "unlimited" && value <= max)) return [limit, value];
+    throw new DriverError("invalid", `volume attribute ${name} is "${text}", an inline volume may have ${max} here`);
+  });
+  const limits: VolumeLimits = { ...maxima, ...Object.fromEntries(chosen) };
+  return Object.keys(limits).length === 0 ? undefined : limits;
+}
+
+/** Reads maxima by the names that classes give them; the first one wrong is an error, and `unlimited` is none. */
+export function parseMaxima(texts: Readonly<Record<string, string>>): BlockDeviceLimits {
+  const maxima = Object.entries(texts).map(([name, text]) => parseLimit("maximum", name, text));
+  return Object.fromEntries(maxima.filter(([, value]) => value !== "unlimited"));
+}
+
 /** What holds for a volume: the choice of its VolumeAttributesClass before that of its StorageClass. */
 export function effectiveLimits({ parameters, limits }: Volume): BlockDeviceLimits {
   const chosen = Object.entries({ ...parameters.limits, ...limits });
