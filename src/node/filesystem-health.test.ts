@@ -30,6 +30,15 @@ async function setErrorCount(count: number): Promise<void> {
   await writeFile(workspace.path("sys/fs/ext4/dm-7/errors_count"), `${count}\n`);
 }
 
+/** The counters of a btrfs by this name in sysfs. */
+async function setBtrfsErrors(fsid: string, deviceName: string, stats: string): Promise<void> {
+  await mkdir(workspace.path("sys/fs/btrfs/features"), { recursive: true });
+  await mkdir(workspace.path("sys/fs/btrfs", fsid, "devices"), { recursive: true });
+  await mkdir(workspace.path("sys/fs/btrfs", fsid, "devinfo/1"), { recursive: true });
+  await writeFile(workspace.path("sys/fs/btrfs", fsid, "devices", deviceName), "");
+  await writeFile(workspace.path("sys/fs/btrfs", fsid, "devinfo/1/error_stats"), stats);
+}
+
 const check = () => checkFilesystem(volumeId, workspace, workspace.path("sys"));
 
 describe("the file system of a volume", () => {
@@ -61,6 +70,24 @@ describe("the file system of a volume", () => {
     await stage();
     await setErrorCount(3);
     const message = expect.stringContaining("ext4 has counted 3 errors");
+    expect(await check()).toEqual([{ status: "degraded", reason: "FilesystemErrors", message }]);
+  });
+
+  test("in which btrfs has counted errors is degraded, and errors of another one do not count", async () => {
+    await stage();
+    await setErrorCount(0);
+    const [mount] = workspace.mounter.entries;
+    Object.assign(mount ?? {}, { fsType: "btrfs" });
+    const none = "write_errs 0\nread_errs 0\nflush_errs 0\ncorruption_errs 0\ngeneration_errs 0\n";
+    await setBtrfsErrors("other", "sda", none.replace("write_errs 0", "write_errs 9"));
+    await setBtrfsErrors("mine", "dm-7", none);
+    expect(await check()).toEqual([]);
+    await setBtrfsErrors(
+      "mine",
+      "dm-7",
+      none.replace("read_errs 0", "read_errs 1").replace("tion_errs 0", "tion_errs 2"),
+    );
+    const message = expect.stringContaining("btrfs has counted 3 errors (read 1, corruption 2)");
     expect(await check()).toEqual([{ status: "degraded", reason: "FilesystemErrors", message }]);
   });
 });

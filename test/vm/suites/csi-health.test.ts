@@ -1,4 +1,4 @@
-import { rename, rm, statfs, writeFile } from "node:fs/promises";
+import { open, rename, rm, statfs, writeFile } from "node:fs/promises";
 import { basename } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import {
@@ -77,6 +77,26 @@ describe("a file system", () => {
     await writeFile(`/sys/fs/ext4/${deviceNameOf(volume)}/trigger_fs_error`, "injected");
     const { node, controller } = await readHealth(volume);
     expect(node).toMatchObject([{ status: degraded, reason: "FilesystemErrors" }]);
+    expect(controller).toEqual([]);
+    await volume.finish();
+  });
+
+  test("in which btrfs has counted errors degrades its volume on the node", async () => {
+    const volume = mounted("counted", "btrfs", 256 * mebibyte);
+    await volume.start();
+    const words = "bytes that are to be damaged ";
+    await writeFile(`${volume.targetPath}/file`, words.repeat(4096));
+    await runCommand("sync", ["-f", volume.targetPath]);
+    const [where] = (await runCommand("grep", ["-zabo", "-m1", words, bed.imagePath(volume)])).split(":");
+    await runCommand("blockdev", ["--flushbufs", `/dev/${deviceNameOf(volume)}`]);
+    const image = await open(bed.imagePath(volume), "r+");
+    await image.write("nonsense", Number(where));
+    await image.close();
+    await writeFile("/proc/sys/vm/drop_caches", "3");
+    expect((await tryCommand("cat", [`${volume.targetPath}/file`])).stderr).toContain("Input/output error");
+    const { node, controller } = await readHealth(volume);
+    const message = expect.stringMatching(/^btrfs has counted \d+ errors \(.*corruption \d+/);
+    expect(node).toEqual([{ status: degraded, reason: "FilesystemErrors", message }]);
     expect(controller).toEqual([]);
     await volume.finish();
   });
