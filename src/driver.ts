@@ -30,6 +30,7 @@ import { VolumeDevices } from "./node/volume-devices.js";
 import { VolumeTrimmer } from "./node/volume-trimmer.js";
 import { defaultEphemeralRules, type EphemeralRules } from "./pools/ephemeral-rules.js";
 import type { Snapshots } from "./pools/open-snapshots.js";
+import type { PoolWatch } from "./pools/pool-watch.js";
 import type { Pools } from "./pools/pools.js";
 import { SnapshotGroups } from "./pools/snapshot-groups.js";
 import { Snapshotter } from "./pools/snapshotter.js";
@@ -66,6 +67,8 @@ export interface DriverParts {
   /** What pods may have as inline volumes. Default: `defaultEphemeralRules`. */
   ephemeralRules?: EphemeralRules | undefined;
   checkHealth: () => Promise<void>;
+  /** What is known of the fill of pools. Default: nothing. */
+  poolWatch?: Pick<PoolWatch, "readStates"> | undefined;
   logger: Logger;
 }
 
@@ -92,7 +95,8 @@ export function createDriver({ driverName, version, nodeId }: DriverIdentity, pa
     checkHealth: parts.checkHealth,
     canExpandOnline: async () => (await blockDevices.capabilities()).onlineResize,
   });
-  const health = new VolumeHealth({ pools, blockDevices, ioErrors: new IoErrorHistory(blockDevices) });
+  const { poolWatch } = parts;
+  const health = new VolumeHealth({ pools, blockDevices, poolWatch, ioErrors: new IoErrorHistory(blockDevices) });
   const snapshotterParts = { ...snapshots, pools };
   const controller = {
     ...createControllerService({ provisioner, expander, modifier, pools, health, topology }),

@@ -50,6 +50,10 @@ Napi::Value extents(const Napi::CallbackInfo& info) {
   return read_page(info, read_extents);
 }
 
+Napi::Value peeked_extents(const Napi::CallbackInfo& info) {
+  return read_page(info, peek_extents);
+}
+
 Napi::Value data_ranges(const Napi::CallbackInfo& info) {
   return read_page(info, read_data_ranges);
 }
@@ -59,6 +63,7 @@ Napi::Value data_ranges(const Napi::CallbackInfo& info) {
 void export_files(Napi::Env env, Napi::Object exports) {
   exports.Set("cloneFile", Napi::Function::New(env, clone));
   exports.Set("readExtents", Napi::Function::New(env, extents));
+  exports.Set("peekExtents", Napi::Function::New(env, peeked_extents));
   exports.Set("readDataRanges", Napi::Function::New(env, data_ranges));
 }
 

@@ -36,11 +36,11 @@ uint64_t end_of(FileRange range) {
 // A request of FIEMAP and the room for its answer, which the kernel wants in one piece.
 class ExtentQuery {
  public:
-  explicit ExtentQuery(FileRange range) : words_(total_bytes / sizeof(uint64_t)) {
+  ExtentQuery(FileRange range, uint32_t flags) : words_(total_bytes / sizeof(uint64_t)) {
     fiemap& header = this->header();
     header.fm_start = range.offset_bytes;
     header.fm_length = range.length_bytes;
-    header.fm_flags = FIEMAP_FLAG_SYNC;
+    header.fm_flags = flags;
     header.fm_extent_count = page_entries_max;
   }
   fiemap& header() { return *reinterpret_cast<fiemap*>(words_.data()); }
@@ -66,6 +66,17 @@ Status to_page(const fiemap& answer, FileRange range, Page<Extent>& page) {
   return Status::success();
 }
 
+Status query_extents(const std::string& path, FileRange range, uint32_t flags, Page<Extent>& page) {
+  const UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file.valid()) return Status::of(last_error(), "OPEN_SOURCE");
+  if (range.length_bytes == 0) return Status::success();
+  ExtentQuery query(range, flags);
+  if (::ioctl(file.get(), FS_IOC_FIEMAP, &query.header()) < 0) {
+    return Status::of(errno == ENOTTY ? -EOPNOTSUPP : last_error(), "FIEMAP");
+  }
+  return to_page(query.header(), range, page);
+}
+
 }  // namespace
 
 Status clone_file(const std::string& source, const std::string& target) {
@@ -80,14 +91,11 @@ Status clone_file(const std::string& source, const std::string& target) {
 }
 
 Status read_extents(const std::string& path, FileRange range, Page<Extent>& page) {
-  const UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file.valid()) return Status::of(last_error(), "OPEN_SOURCE");
-  if (range.length_bytes == 0) return Status::success();
-  ExtentQuery query(range);
-  if (::ioctl(file.get(), FS_IOC_FIEMAP, &query.header()) < 0) {
-    return Status::of(errno == ENOTTY ? -EOPNOTSUPP : last_error(), "FIEMAP");
-  }
-  return to_page(query.header(), range, page);
+  return query_extents(path, range, FIEMAP_FLAG_SYNC, page);
+}
+
+Status peek_extents(const std::string& path, FileRange range, Page<Extent>& page) {
+  return query_extents(path, range, 0, page);
 }
 
 Status read_data_ranges(const std::string& path, FileRange range, Page<FileRange>& page) {

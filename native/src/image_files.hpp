@@ -39,6 +39,9 @@ Status clone_file(const std::string& source, const std::string& target);
 // keeps none, as tmpfs.
 Status read_extents(const std::string& path, FileRange range, Page<Extent>& page);
 
+// The same without writing anything out: what is dirty still has the extent that it had before, or none.
+Status peek_extents(const std::string& path, FileRange range, Page<Extent>& page);
+
 // The parts of the range that may hold other bytes than zeroes, by SEEK_DATA.
 Status read_data_ranges(const std::string& path, FileRange range, Page<FileRange>& page);
 

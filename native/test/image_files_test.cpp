@@ -141,6 +141,21 @@ TEST(ImageFiles, ExtentsTellWrittenFromUnwrittenAndHoles) {
   EXPECT_EQ(unwritten_bytes, 63 * block_bytes);
 }
 
+TEST(ImageFiles, PeekingAtExtentsWritesNothingOut) {
+  const ReflinkDisk disk;
+  const std::string source = disk.file("source", mebibyte);
+  overwrite(source, 0, block_of('a'));
+  const std::string clone = disk.path("clone");
+  ASSERT_EQ(clone_file(source, clone).error, 0);
+  const UniqueFd file(::open(clone.c_str(), O_WRONLY | O_CLOEXEC));
+  ASSERT_EQ(::pwrite(file.get(), block_of('b').data(), block_bytes, 0), static_cast<ssize_t>(block_bytes));
+  Page<Extent> dirty;
+  ASSERT_EQ(peek_extents(clone, whole, dirty).error, 0);
+  ASSERT_EQ(dirty.entries.size(), 1U);
+  EXPECT_EQ(dirty.entries[0].physical_bytes, extents_of(source).entries[0].physical_bytes);
+  EXPECT_NE(extents_of(clone).entries[0].physical_bytes, dirty.entries[0].physical_bytes);
+}
+
 TEST(ImageFiles, ExtentsOfATmpfsAreUnsupported) {
   const Scratch scratch(mebibyte);
   Page<Extent> page;

@@ -14,7 +14,7 @@ import { readVolumeCountMax } from "../node/volume-limit.js";
 import type { MemoryFilesystems } from "../pools/memory-filesystem.js";
 import { openPools } from "../pools/open-pools.js";
 import { openSnapshots } from "../pools/open-snapshots.js";
-import { PollingPoolWatch } from "../pools/pool-watch.js";
+import { PollingPoolWatch, type PoolWatch } from "../pools/pool-watch.js";
 import type { Pools } from "../pools/pools.js";
 import { VolumeExpander } from "../pools/volume-expander.js";
 import type { RunCommand } from "../system/command.js";
@@ -90,12 +90,12 @@ async function start(config: NodeConfig, parts: NodeParts, { undo, onLockLost }:
   await new VolumeExpander(pools, blockDevices).growDevices(logger);
   const snapshots = await openSnapshots({ ...parts, pools, blockDevices });
   undo.push(() => snapshots.store.close());
-  undo.push(await startWatch(pools, blockDevices, logger));
+  const poolWatch = await startWatch(pools, { blockDevices, logger, undo });
   const { socketPath, kubeletDir } = config;
   const volumeCountMax = await readVolumeCountMax(release());
   const checkHealth = () => pools.checkHealth();
   const mapping = parts.createMapping?.(pools) ?? noMapping;
-  const checked = { ...parts, pools, blockDevices, snapshots, mapping, checkHealth };
+  const checked = { ...parts, pools, blockDevices, snapshots, mapping, checkHealth, poolWatch };
   const driverParts = { ...checked, ephemeralRules: config.ephemeral, socketPath, kubeletDir, volumeCountMax };
   undo.push(await startCollecting(createEphemeralVolumes(driverParts)));
   const driver = createDriver({ ...config, ...parts }, driverParts);
@@ -111,16 +111,20 @@ async function startCollecting(ephemeral: EphemeralVolumes): Promise<() => Promi
 }
 
 /** A thin volume that is refused a block says at once what the next look at its pool would find. */
-async function startWatch(pools: Pools, blockDevices: BlockDevices, logger: Logger): Promise<() => Promise<void>> {
+async function startWatch(
+  pools: Pools,
+  { blockDevices, logger, undo }: { blockDevices: BlockDevices; logger: Logger; undo: Undo },
+): Promise<PoolWatch> {
   const watch = new PollingPoolWatch(pools.all, logger);
   const stopListening = blockDevices.onEvent((event) => {
     if (event.kind === "io-error" && event.errnoName === "ENOSPC") void watch.check();
   });
-  await watch.start();
-  return async () => {
+  undo.push(async () => {
     stopListening();
     watch.stop();
-  };
+  });
+  await watch.start();
+  return watch;
 }
 
 type Lock = (path: string, what: string) => Promise<void>;

@@ -9,7 +9,7 @@ const range = { offsetBytes: 4096n, lengthBytes: 8192n };
 /** Image files over native code that fails every call but these. */
 function over(addon: Partial<FileAddon>): KernelImageFiles {
   const fail = () => Promise.reject(new Error("unexpected call"));
-  const complete = { cloneFile: fail, readExtents: fail, readDataRanges: fail, ...addon };
+  const complete = { cloneFile: fail, readExtents: fail, peekExtents: fail, readDataRanges: fail, ...addon };
   return new KernelImageFiles(() => loadFileCalls(complete));
 }
 
@@ -61,6 +61,16 @@ describe("extents", () => {
     };
     expect(await over({ readExtents }).readExtents("/image", range)).toEqual({ entries: [], nextBytes: undefined });
     expect(questions).toEqual([["/image", 4096n, 8192n]]);
+  });
+
+  test("are peeked at in the same words", async () => {
+    const peekExtents = async () => ({ entries: BigUint64Array.of(0n, 4096n, 512n, 0x2000n), nextBytes: undefined });
+    const shared = { isShared: true, isUnwritten: false, isPlaced: true };
+    expect(await over({ peekExtents }).peekExtents("/image", range)).toEqual({
+      entries: [{ logicalBytes: 0n, physicalBytes: 4096n, lengthBytes: 512n, ...shared }],
+      nextBytes: undefined,
+    });
+    expect(await over({ peekExtents: failing(95, "FIEMAP") }).peekExtents("/image", range)).toBe("unsupported");
   });
 
   test("of a file system that keeps none are unsupported", async () => {

@@ -1,4 +1,5 @@
 import type { FileExtent, FileRange, ImageFiles, Page } from "../system/image-files.js";
+import type { NativePage } from "../ublk/addon.js";
 import { type FileCalls, loadFileCalls } from "../ublk/file-calls.js";
 
 /** Bits of FIEMAP, from linux/fiemap.h. */
@@ -38,10 +39,11 @@ export class KernelImageFiles implements ImageFiles {
   }
 
   async readExtents(path: string, { offsetBytes, lengthBytes }: FileRange): Promise<Page<FileExtent> | "unsupported"> {
-    return await orUnsupported(async () => {
-      const { entries, nextBytes } = await this.calls.readExtents(path, offsetBytes, lengthBytes);
-      return { entries: inGroups(entries, 4).map(toExtent), nextBytes };
-    });
+    return await orUnsupported(async () => toExtents(await this.calls.readExtents(path, offsetBytes, lengthBytes)));
+  }
+
+  async peekExtents(path: string, { offsetBytes, lengthBytes }: FileRange): Promise<Page<FileExtent> | "unsupported"> {
+    return await orUnsupported(async () => toExtents(await this.calls.peekExtents(path, offsetBytes, lengthBytes)));
   }
 
   async readDataRanges(path: string, { offsetBytes, lengthBytes }: FileRange): Promise<Page<FileRange>> {
@@ -69,6 +71,10 @@ function inGroups(numbers: BigUint64Array, size: number): BigUint64Array[] {
   return Array.from({ length: numbers.length / size }, (_, index) =>
     numbers.subarray(index * size, (index + 1) * size),
   );
+}
+
+function toExtents({ entries, nextBytes }: NativePage): Page<FileExtent> {
+  return { entries: inGroups(entries, 4).map(toExtent), nextBytes };
 }
 
 function toExtent([logicalBytes = 0n, physicalBytes = 0n, lengthBytes = 0n, flags = 0n]: BigUint64Array): FileExtent {

@@ -25,6 +25,6 @@ export type VolumeReason =
 export interface StorageFinding {
   /** `unreachable`: nothing that stands on it can be used. */
   status: "degraded" | "unreachable";
-  reason: "EngineUnavailable" | "PoolOutOfSpace" | "PoolUnavailable";
+  reason: "EngineUnavailable" | "PoolNearlyFull" | "PoolOutOfSpace" | "PoolUnavailable";
   message: string;
 }

@@ -4,6 +4,7 @@ import { type BlockDevice, BlockDeviceError, type BlockDevices } from "../engine
 import { hasErrno, toMessage } from "../errors.js";
 import { imageSizeBytesOf } from "../pools/image-size.js";
 import type { UnusableVolume } from "../pools/pool-scan.js";
+import type { PoolWatch } from "../pools/pool-watch.js";
 import type { Pools } from "../pools/pools.js";
 import type { Volume } from "../pools/volume.js";
 import type { StorageFinding, VolumeFinding } from "./finding.js";
@@ -14,6 +15,8 @@ export interface VolumeHealthParts {
   pools: Pools;
   blockDevices: BlockDevices;
   ioErrors: IoErrorHistory;
+  /** Default: nothing is known of the fill of pools but what requests fail with. */
+  poolWatch?: Pick<PoolWatch, "readStates"> | undefined;
 }
 
 /** Something of a volume's id that is not well. */
@@ -62,10 +65,22 @@ export class VolumeHealth {
       const message = pool === undefined ? undefined : await findPoolFault(pool);
       if (message !== undefined) findings.push({ status: "unreachable", reason: "PoolUnavailable", message });
     }
+    findings.push(...this.findFullPools());
     const full = pools.listVolumes().find(({ id }) => ioErrors.findings(id).some(isOutOfSpace));
     if (full === undefined) return joinByReason(findings);
     const message = `pool ${full.pool} is full: writes of thin volumes fail, so free some of it or give it more`;
     return joinByReason([...findings, { status: "degraded", reason: "PoolOutOfSpace", message }]);
+  }
+
+  /** Pools that are about to run full, of what volumes may yet take. */
+  private findFullPools(): StorageFinding[] {
+    const states = this.parts.poolWatch?.readStates() ?? [];
+    return states.flatMap(({ pool, level, usedPercent, freeBytes, demandBytes }) => {
+      if (level !== "critical") return [];
+      const room = `is ${usedPercent} % full: its volumes may yet take ${demandBytes} bytes, and ${freeBytes} are free`;
+      const message = `pool ${pool} ${room}: free some of it or give it more, before writes fail`;
+      return [{ status: "degraded", reason: "PoolNearlyFull", message }];
+    });
   }
 
   /** A volume that was deleted since the list was made is none of it. */

@@ -3,7 +3,10 @@ import type { Logger } from "../log.js";
 import type { Pool } from "./pool.js";
 import type { Watermarks } from "./pool-settings.js";
 
-/** How full a pool is, by its watermarks. */
+/**
+ * How full a pool is, by its watermarks. A pool that has room for all it has promised is `normal` however full it is: thick
+ * volumes take their bytes at once, and need no more.
+ */
 export type PoolLevel = "normal" | "warning" | "critical";
 
 export interface PoolState {
@@ -15,6 +18,8 @@ export interface PoolState {
   usedPercent: number;
   /** What the ledger has booked. */
   bookedBytes: bigint;
+  /** What images may yet take of the free bytes. */
+  demandBytes: bigint;
 }
 
 /** Told when a pool passes a watermark, in either direction. */
@@ -75,29 +80,35 @@ export class PollingPoolWatch implements PoolWatch {
   }
 
   private async checkPool(pool: Pool): Promise<void> {
+    // Before what is free: what a volume takes in between is then missing twice, not never.
+    const demandBytes = await pool.readDemandBytes();
     const { sizeBytes, freeBytes } = await pool.readSpace();
     const previous = this.states.get(pool.name)?.level ?? "normal";
     const usedPercent = toPercent(sizeBytes - freeBytes, sizeBytes);
-    const level = chooseLevel(usedPercent, pool.settings.watermarks, previous);
-    const state = {
-      pool: pool.name,
-      level,
-      sizeBytes,
-      freeBytes,
-      usedPercent,
-      bookedBytes: pool.ledger.reservedBytes,
-    };
+    const isShort = isShortOf(demandBytes, freeBytes, previous);
+    const level = isShort ? chooseLevel(usedPercent, pool.settings.watermarks, previous) : "normal";
+    const bookedBytes = pool.ledger.reservedBytes;
+    const state = { pool: pool.name, level, sizeBytes, freeBytes, usedPercent, bookedBytes, demandBytes };
     this.states.set(pool.name, state);
     if (level !== previous) this.announce(state, previous);
   }
 
   private announce(state: PoolState, previous: PoolLevel): void {
-    const { pool, level, usedPercent, freeBytes } = state;
-    const details = { pool, usedPercent, freeBytes: freeBytes.toString() };
+    const { pool, level, usedPercent, freeBytes, demandBytes } = state;
+    const details = { pool, usedPercent, freeBytes: freeBytes.toString(), demandBytes: demandBytes.toString() };
     if (level === "normal") this.logger.info(details, "pool has room again");
     else this.logger.warn(details, `pool is filling up: ${level} watermark passed`);
     for (const listener of this.listeners) listener(state, previous);
   }
+}
+
+/**
+ * Whether volumes may want more than there is. A record or two take a little of what was promised to the last byte, so
+ * that less than a hundredth is not told of a pool that was well.
+ */
+function isShortOf(demandBytes: bigint, freeBytes: bigint, previous: PoolLevel): boolean {
+  const missingBytes = demandBytes - freeBytes;
+  return missingBytes > (previous === "normal" ? demandBytes / 100n : 0n);
 }
 
 function toPercent(part: bigint, whole: bigint): number {

@@ -7,13 +7,14 @@ import type { ImageFiles } from "../system/image-files.js";
 import { KeyedMutex } from "../system/keyed-mutex.js";
 import { toBookedBytes, toSizeBytes } from "./booking.js";
 import { maxBytes } from "./bytes.js";
-import { createImage, cutImage, type FillImage, growImage, isOutOfSpace, readAllocatedBytes } from "./image.js";
+import { createImage, cutImage, type FillImage, growImage, isOutOfSpace } from "./image.js";
 import { imageSizeBytesOf } from "./image-size.js";
 import { Ledger, type SpaceUsage } from "./ledger.js";
 import type { PoolDirectory } from "./pool-directory.js";
+import { PoolPromises } from "./pool-promises.js";
 import { defaultPoolSettings, type PoolSettings, toReservedBytes } from "./pool-settings.js";
 import { writeRecord } from "./record-file.js";
-import { readSharedBytes } from "./shared-bytes.js";
+import { SharedBytes } from "./shared-bytes.js";
 import { SnapshotFolder } from "./snapshot-folder.js";
 import type { Provisioning, Volume } from "./volume.js";
 import { VolumeMark, type VolumeMarkName, volumeMarkNames } from "./volume-mark.js";
@@ -36,25 +37,32 @@ export interface PoolSpace {
   freeBytes: bigint;
 }
 
+/** How long what is known of shared blocks will do for capacity, and where it is looked at every few seconds. */
+const sharedAgeMsUsual = 10 * 60_000;
+const sharedAgeMsInDemand = 60_000;
+
 /** One pool: makes and removes volumes on disk, and keeps the ledger of what they hold. */
 export class Pool {
   readonly ledger: Ledger;
   readonly settings: PoolSettings;
   private readonly mutex = new KeyedMutex();
   readonly snapshots: SnapshotFolder;
-  private readonly snapshotIds = new Set<string>();
-  /** Of volumes that may share blocks with what they were made from. */
-  private readonly cloneIds = new Set<string>();
+  private readonly promises: PoolPromises;
 
   constructor(
     readonly spec: PoolSpec,
     readonly directory: PoolDirectory,
     private readonly runCommand: RunCommand,
-    private readonly imageFiles: ImageFiles,
+    imageFiles: ImageFiles,
   ) {
     this.ledger = new Ledger(spec.name);
     this.snapshots = new SnapshotFolder(directory.snapshotsPath);
     this.settings = { ...defaultPoolSettings, ...spec.settings };
+    this.promises = new PoolPromises({
+      sharedBytes: spec.kind === "memory" ? undefined : new SharedBytes(imageFiles),
+      imagePathOf: (id) => this.imagePath(id),
+      snapshotPathOf: (id) => this.snapshots.imagePath(id),
+    });
   }
 
   get name(): string {
@@ -85,6 +93,14 @@ export class Pool {
     return { sizeBytes, freeBytes: maxBytes(sizeBytes - usedBytes, 0n) };
   }
 
+  /**
+   * Bytes that images may yet take: what thin volumes have not written, and blocks that are copied once they are written
+   * to. A pool that is full of thick volumes owes nothing.
+   */
+  async readDemandBytes(): Promise<bigint> {
+    return (await this.promises.read(this.ledger.entries(), sharedAgeMsInDemand)).demandBytes;
+  }
+
   /** Makes image, then record; `fill` makes an image that begins with something. A failure leaves nothing of the volume. */
   async createVolume(volume: Volume, fill?: FillImage): Promise<void> {
     await this.book((usage) => this.ledger.reserve(volume.id, this.bookedBytesOf(volume), usage));
@@ -100,26 +116,31 @@ export class Pool {
   /** Books a volume that exists, whether it fits or not. */
   bookVolume(volume: Volume): void {
     this.ledger.record(volume.id, this.bookedBytesOf(volume));
-    if (volume.contentSource !== undefined) this.cloneIds.add(volume.id);
+    this.promises.noteVolume(volume);
   }
 
   /** Books what a snapshot holds of the pool, whether it fits or not. */
   bookSnapshot(snapshotId: string, sizeBytes: bigint): void {
-    this.snapshotIds.add(snapshotId);
+    this.promises.noteSnapshot(snapshotId);
     this.ledger.record(snapshotId, sizeBytes);
+  }
+
+  /** Others have the blocks of this volume or snapshot from now on. */
+  noteShared(id: string): void {
+    this.promises.noteChange(id);
   }
 
   /** Books what a new snapshot may hold, or fails before anything was made. */
   async reserveSnapshot(snapshotId: string, sizeBytes: bigint): Promise<void> {
     await this.book((usage) => this.ledger.reserve(snapshotId, sizeBytes, usage));
-    this.snapshotIds.add(snapshotId);
+    this.promises.noteSnapshot(snapshotId);
   }
 
   /** Removes a snapshot's record, then its image, and gives back its bytes. */
   async deleteSnapshot(snapshotId: string): Promise<void> {
     await this.snapshots.remove(snapshotId);
     this.ledger.release(snapshotId);
-    this.snapshotIds.delete(snapshotId);
+    this.promises.noteRemoval(snapshotId);
   }
 
   /**
@@ -129,6 +150,7 @@ export class Pool {
   async growVolume(volume: Volume, toBytes: bigint): Promise<Volume> {
     const bookedBytes = this.bookedBytesOf({ ...volume, sizeBytes: toBytes });
     await this.book((usage) => this.ledger.grow(volume.id, bookedBytes, usage));
+    this.promises.noteChange(volume.id);
     const growing = { ...volume, growingToBytes: toBytes };
     try {
       await this.writeVolume(growing);
@@ -141,6 +163,7 @@ export class Pool {
     // Should this fail, either record may be the one on disk, so the image has to stay as large as both of them say.
     const grown = { ...volume, sizeBytes: toBytes, growingToBytes: undefined };
     await this.writeVolume(grown);
+    this.promises.noteVolume(grown);
     return grown;
   }
 
@@ -150,7 +173,7 @@ export class Pool {
     await cutImage(this.imagePath(id), imageSizeBytesOf(volume));
     const restored = { ...volume, growingToBytes: undefined };
     await this.writeVolume(restored);
-    this.ledger.record(id, this.bookedBytesOf(volume));
+    this.bookVolume(restored);
     return restored;
   }
 
@@ -163,7 +186,7 @@ export class Pool {
   async deleteVolume(volumeId: string): Promise<void> {
     await this.removeFiles(volumeId);
     this.ledger.release(volumeId);
-    this.cloneIds.delete(volumeId);
+    this.promises.noteRemoval(volumeId);
   }
 
   mark(volumeId: string, name: VolumeMarkName): VolumeMark {
@@ -186,7 +209,16 @@ export class Pool {
 
   /** One booking at a time, so that each sees what the one before it took from the file system. */
   private async book(entry: (usage: SpaceUsage) => void): Promise<void> {
-    await this.mutex.run("booking", async () => entry(await this.readUsage()));
+    await this.mutex.run("booking", async () => {
+      const usage = await this.readUsage();
+      try {
+        entry(usage);
+      } catch (error) {
+        // What was remembered of shared blocks is never too little, and may be too much: nobody is refused for that.
+        if (!(error instanceof DriverError) || error.code !== "no_space") throw error;
+        entry(await this.readUsage(0));
+      }
+    });
   }
 
   private explainFull(cause: unknown, sizeBytes: bigint): unknown {
@@ -229,31 +261,11 @@ export class Pool {
   }
 
   // What is outstanding is read before what is free: an image allocated in between is then counted twice, not never.
-  private async readUsage(): Promise<SpaceUsage> {
-    const outstandingBytes = await this.readOutstandingBytes();
+  private async readUsage(sharedAgeMsMax = sharedAgeMsUsual): Promise<SpaceUsage> {
+    const { outstandingBytes } = await this.promises.read(this.ledger.entries(), sharedAgeMsMax);
     const { bavail, blocks, bsize } = await statfs(this.directory.path, { bigint: true });
     const sizeBytes = this.spec.budgetBytes ?? blocks * bsize;
     const keptBytes = toReservedBytes(this.settings.reserve, sizeBytes);
     return { limitBytes: sizeBytes - keptBytes, freeBytes: bavail * bsize - keptBytes, outstandingBytes };
-  }
-
-  // Of images that share a block all but the first were made from another one: leaving those out counts none too few.
-  private async readSharedBytes(id: string, path: string): Promise<bigint> {
-    if (this.spec.kind === "memory" || !(this.snapshotIds.has(id) || this.cloneIds.has(id))) return 0n;
-    try {
-      return await readSharedBytes(this.imageFiles, path);
-    } catch (error) {
-      if (hasErrno(error, "ENOENT")) return 0n;
-      throw error;
-    }
-  }
-
-  private async readOutstandingBytes(): Promise<bigint> {
-    let sum = 0n;
-    for (const [id, sizeBytes] of this.ledger.entries()) {
-      const path = this.snapshotIds.has(id) ? this.snapshots.imagePath(id) : this.imagePath(id);
-      sum += maxBytes(sizeBytes - (await readAllocatedBytes(path)), 0n) + (await this.readSharedBytes(id, path));
-    }
-    return sum;
   }
 }

@@ -1,19 +1,58 @@
 import type { ImageFiles } from "../system/image-files.js";
 
 /**
- * Bytes of an image whose blocks other files have too. When one of them is overwritten it takes new blocks, so these have
- * to be kept free for it. 0 where the file system cannot share blocks.
+ * Bytes of images whose blocks other files have too. When one of them is overwritten it takes new blocks, so these have to
+ * be kept free for it. 0 where the file system cannot share blocks.
+ *
+ * It takes a look at every extent to know, so what was found is remembered. Sharing begins with a clone, which `forget` is
+ * to be told of; otherwise it only ends, with writes, trims and deletions. What is remembered is therefore never too
+ * little, and callers say how old it may be.
  */
-export async function readSharedBytes(imageFiles: ImageFiles, path: string): Promise<bigint> {
-  let sharedBytes = 0n;
-  let offsetBytes: bigint | undefined = 0n;
-  while (offsetBytes !== undefined) {
-    const page = await imageFiles.readExtents(path, { offsetBytes, lengthBytes: wholeFileBytes - offsetBytes });
-    if (page === "unsupported") return 0n;
-    for (const { isShared, lengthBytes } of page.entries) if (isShared) sharedBytes += lengthBytes;
-    offsetBytes = page.nextBytes;
+export class SharedBytes {
+  private readonly known = new Map<string, { bytes: bigint; atMs: number }>();
+  private changeCount = 0;
+
+  constructor(
+    private readonly imageFiles: Pick<ImageFiles, "peekExtents">,
+    private readonly now: () => number = Date.now,
+  ) {}
+
+  async read(id: string, path: string, ageMsMax: number): Promise<bigint> {
+    const known = this.known.get(id);
+    if (known !== undefined && this.now() - known.atMs < ageMsMax) return known.bytes;
+    const { changeCount } = this;
+    const bytes = await this.count(path);
+    // A clone that was made meanwhile may not be in it.
+    if (changeCount === this.changeCount) this.known.set(id, { bytes, atMs: this.now() });
+    return bytes;
   }
-  return sharedBytes;
+
+  /** Some of its blocks may be shared from now on. */
+  forget(id: string): void {
+    this.known.delete(id);
+    this.changeCount += 1;
+  }
+
+  /** Some image is gone: others may share less. */
+  forgetAll(): void {
+    this.known.clear();
+    this.changeCount += 1;
+  }
+
+  // Nothing is written out for it: a dirty block that is to move has its new place reserved, and counts as shared still,
+  // which is once too much for that moment and never too little.
+  private async count(path: string): Promise<bigint> {
+    let sharedBytes = 0n;
+    let offsetBytes: bigint | undefined = 0n;
+    while (offsetBytes !== undefined) {
+      const range = { offsetBytes, lengthBytes: wholeFileBytes - offsetBytes };
+      const page = await this.imageFiles.peekExtents(path, range);
+      if (page === "unsupported") return 0n;
+      for (const { isShared, lengthBytes } of page.entries) if (isShared) sharedBytes += lengthBytes;
+      offsetBytes = page.nextBytes;
+    }
+    return sharedBytes;
+  }
 }
 
 /** Beyond the end of any file. */

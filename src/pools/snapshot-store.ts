@@ -116,6 +116,7 @@ export class SnapshotStore {
       });
     }
     const createdAt = (await replicator.cloneTogether(replicas)).toISOString();
+    for (const { source } of plans) source.pool.noteShared(source.id);
     return await Promise.all(plans.map((plan) => this.toCloned(plan, createdAt)));
   }
 

@@ -12,6 +12,8 @@ export interface ImageFiles {
    * has no such list, as tmpfs: see `readDataRanges`.
    */
   readExtents(path: string, range: FileRange): Promise<Page<FileExtent> | "unsupported">;
+  /** As `readExtents`, but nothing is written out: what is dirty still has the extent that it had before, or none. */
+  peekExtents(path: string, range: FileRange): Promise<Page<FileExtent> | "unsupported">;
   /** The parts of a range that may hold other bytes than zeroes, in ascending order, on any file system. */
   readDataRanges(path: string, range: FileRange): Promise<Page<FileRange>>;
 }

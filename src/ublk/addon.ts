@@ -73,6 +73,8 @@ export interface FileAddon {
   cloneFile(source: string, target: string): Promise<void>;
   /** Four numbers for each extent: place in the file, place on the disk, length, FIEMAP_EXTENT_* bits. */
   readExtents(path: string, offsetBytes: bigint, lengthBytes: bigint): Promise<NativePage>;
+  /** As `readExtents`, without writing out what is dirty. */
+  peekExtents(path: string, offsetBytes: bigint, lengthBytes: bigint): Promise<NativePage>;
   /** Two numbers for each range of data: offset and length (SEEK_DATA, SEEK_HOLE). */
   readDataRanges(path: string, offsetBytes: bigint, lengthBytes: bigint): Promise<NativePage>;
 }

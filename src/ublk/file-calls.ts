@@ -24,6 +24,7 @@ export function loadFileCalls(addon: FileAddon = loadAddon()): FileCalls {
   return {
     cloneFile: (source, target) => explained(target, addon.cloneFile(source, target)),
     readExtents: (path, offset, length) => explained(path, addon.readExtents(path, offset, length)),
+    peekExtents: (path, offset, length) => explained(path, addon.peekExtents(path, offset, length)),
     readDataRanges: (path, offset, length) => explained(path, addon.readDataRanges(path, offset, length)),
   };
 }

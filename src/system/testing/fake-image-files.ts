@@ -24,6 +24,14 @@ export class FakeImageFiles implements ImageFiles {
     return "cloned";
   }
 
+  /** The files whose extents were asked for without writing them out. */
+  readonly peeked: string[] = [];
+
+  async peekExtents(path: string, range: FileRange): Promise<Page<FileExtent> | "unsupported"> {
+    this.peeked.push(path);
+    return await this.readExtents(path, range);
+  }
+
   async readExtents(path: string, { offsetBytes, lengthBytes }: FileRange): Promise<Page<FileExtent> | "unsupported"> {
     if (!this.hasExtents) return "unsupported";
     const touching = (this.extents.get(path) ?? []).filter(

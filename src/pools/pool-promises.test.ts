@@ -1,0 +1,104 @@
+import { readFile, stat, writeFile } from "node:fs/promises";
+import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
+import type { FileExtent } from "../system/image-files.js";
+import { blockCapability, mebibyte, rejectionOf, Workspace } from "../testing/workspace.js";
+import type { Pool } from "./pool.js";
+import type { Volume } from "./volume.js";
+
+let workspace: Workspace;
+let pool: Pool;
+
+beforeEach(async () => {
+  workspace = await Workspace.create();
+  await reopen();
+});
+afterEach(() => workspace.remove());
+
+async function reopen(): Promise<void> {
+  await workspace.reopen();
+  pool = workspace.pools.find("disk") as Pool;
+}
+
+function create(name: string, provisioning: "thick" | "thin"): Promise<Volume> {
+  const request = { name, range: { requiredBytes: 4n * mebibyte }, capabilities: [blockCapability] };
+  return workspace.provisioner.create({ ...request, parameters: { provisioning } });
+}
+
+function setExtents(path: string, sharedBytes: bigint): void {
+  const place = { logicalBytes: 0n, physicalBytes: 0n, isUnwritten: false, isPlaced: true };
+  const extents: FileExtent[] = [{ ...place, lengthBytes: sharedBytes, isShared: true }];
+  workspace.imageFiles.extents.set(path, extents);
+}
+
+describe("what the images of a pool may yet take", () => {
+  test("is nothing for thick volumes, and what is not written for thin ones", async () => {
+    await create("thick", "thick");
+    expect(await pool.readDemandBytes()).toBe(0n);
+    const thin = await create("thin", "thin");
+    expect(await pool.readDemandBytes()).toBe(4n * mebibyte);
+    await writeFile(pool.imagePath(thin.id), Buffer.alloc(Number(mebibyte), "x"), { flag: "r+" });
+    expect(await pool.readDemandBytes()).toBe(3n * mebibyte);
+    await reopen();
+    expect(await pool.readDemandBytes()).toBe(3n * mebibyte);
+    await workspace.provisioner.delete(thin.id);
+    expect(await pool.readDemandBytes()).toBe(0n);
+  });
+
+  test("grows with a thin volume", async () => {
+    const thin = await create("thin", "thin");
+    await workspace.pools.growVolume(thin, 8n * mebibyte);
+    expect(await pool.readDemandBytes()).toBe(8n * mebibyte);
+  });
+
+  test("is the whole of a thin volume where less is booked for it", async () => {
+    workspace.memorySettings = { overcommit: 4 };
+    await reopen();
+    const parameters = { pool: "memory", provisioning: "thin" };
+    const range = { requiredBytes: 4n * mebibyte };
+    await workspace.provisioner.create({ name: "a", range, capabilities: [blockCapability], parameters });
+    const memory = workspace.pools.find("memory") as Pool;
+    expect(memory.ledger.reservedBytes).toBe(mebibyte);
+    expect(await memory.readDemandBytes()).toBe(4n * mebibyte);
+  });
+
+  test("is what a snapshot shares with a thick volume, from its first moment on", async () => {
+    const volume = await create("thick", "thick");
+    setExtents(pool.imagePath(volume.id), mebibyte);
+    expect(await pool.readDemandBytes()).toBe(0n);
+    const { id } = await workspace.snapshotter.create({ name: "s", sourceVolumeId: volume.id, parameters: {} });
+    expect(await pool.readDemandBytes()).toBe(mebibyte);
+    setExtents(pool.snapshots.imagePath(id), 0n);
+    expect(await pool.readDemandBytes()).toBe(mebibyte); // remembered: never too little
+    const clone = { name: "c", range: undefined, capabilities: [blockCapability], parameters: {} };
+    await workspace.provisioner.create({ ...clone, contentSource: { kind: "snapshot", snapshotId: id } });
+    setExtents(pool.snapshots.imagePath(id), 2n * mebibyte);
+    expect(await pool.readDemandBytes()).toBe(2n * mebibyte);
+  });
+});
+
+describe("capacity", () => {
+  test("is asked without a look at what cannot have changed", async () => {
+    const volume = await create("thick", "thick");
+    await workspace.snapshotter.create({ name: "s", sourceVolumeId: volume.id, parameters: {} });
+    await pool.readAvailableBytes();
+    const { length } = workspace.imageFiles.peeked;
+    expect(length).toBeGreaterThan(0);
+    for (let i = 0; i < 5; i++) await pool.readAvailableBytes();
+    expect(workspace.imageFiles.peeked).toHaveLength(length);
+  });
+
+  test("that seems too little for a volume is looked at anew before it is refused", async () => {
+    const volume = await create("thick", "thick");
+    const { id } = await workspace.snapshotter.create({ name: "s", sourceVolumeId: volume.id, parameters: {} });
+    const path = pool.snapshots.imagePath(id);
+    workspace.pools.find("disk")?.noteShared(id);
+    setExtents(path, 2n ** 60n); // more than any disk has
+    expect(await pool.readAvailableBytes()).toBe(0n);
+    expect(await rejectionOf(create("refused", "thin"))).toMatchObject({ code: "no_space" });
+    setExtents(path, 0n); // the volume was written all over
+    expect(await pool.readAvailableBytes()).toBe(0n);
+    const { id: created } = await create("fits", "thin");
+    expect((await stat(pool.imagePath(created))).size).toBe(Number(4n * mebibyte));
+    expect(await readFile(pool.recordPath(created), "utf8")).toContain("fits");
+  });
+});
