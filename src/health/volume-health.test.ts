@@ -170,6 +170,9 @@ test("a pool whose volumes may want more than it has is told once it is critical
     "pool disk is 96 % full: its volumes may yet take 300 bytes, and 40 are free: " +
     "free some of it or give it more, before writes fail";
   expect(await health.checkStorage()).toEqual([{ status: "degraded", reason: "PoolNearlyFull", message }]);
+  failRequest(await createVolume("a"), "ENOSPC");
+  expect(await health.checkStorage()).toMatchObject([{ reason: "PoolOutOfSpace" }]);
+  look();
   states.shift();
   expect(await health.checkStorage()).toEqual([]);
 });

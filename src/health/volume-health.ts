@@ -65,21 +65,25 @@ export class VolumeHealth {
       const message = pool === undefined ? undefined : await findPoolFault(pool);
       if (message !== undefined) findings.push({ status: "unreachable", reason: "PoolUnavailable", message });
     }
-    findings.push(...this.findFullPools());
-    const full = pools.listVolumes().find(({ id }) => ioErrors.findings(id).some(isOutOfSpace));
+    const full = pools.listVolumes().find(({ id }) => ioErrors.findings(id).some(isOutOfSpace))?.pool;
+    findings.push(
+      ...this.findNearlyFull()
+        .filter(({ pool }) => pool !== full)
+        .map(({ finding }) => finding),
+    );
     if (full === undefined) return joinByReason(findings);
-    const message = `pool ${full.pool} is full: writes of thin volumes fail, so free some of it or give it more`;
+    const message = `pool ${full} is full: writes of thin volumes fail, so free some of it or give it more`;
     return joinByReason([...findings, { status: "degraded", reason: "PoolOutOfSpace", message }]);
   }
 
   /** Pools that are about to run full, of what volumes may yet take. */
-  private findFullPools(): StorageFinding[] {
+  private findNearlyFull(): Array<{ pool: string; finding: StorageFinding }> {
     const states = this.parts.poolWatch?.readStates() ?? [];
     return states.flatMap(({ pool, level, usedPercent, freeBytes, demandBytes }) => {
       if (level !== "critical") return [];
       const room = `is ${usedPercent} % full: its volumes may yet take ${demandBytes} bytes, and ${freeBytes} are free`;
       const message = `pool ${pool} ${room}: free some of it or give it more, before writes fail`;
-      return [{ status: "degraded", reason: "PoolNearlyFull", message }];
+      return [{ pool, finding: { status: "degraded", reason: "PoolNearlyFull", message } }];
     });
   }
 

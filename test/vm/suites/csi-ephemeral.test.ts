@@ -115,6 +115,35 @@ test("in a memory pool it may have the pool's budget and no more", async () => {
   await other.dispose();
 });
 
+test("has the limits that the administrator sets, and lower ones of its pod's choice", async () => {
+  const configPath = join(bed.directory, "limits.yaml");
+  await writeFile(configPath, "ephemeral: { pools: [memory], limits: { iops: 400, burst: 100ms } }\n");
+  const settings = { pools: {}, memoryPools: { memory: 256 * mebibyte }, configPath };
+  const other = await TestBed.startIn(join(bed.directory, "limits-bed"), async () => noPlace, settings);
+  /** The operations a second of so many direct reads. */
+  const measure = async (volume: InlineVolume, readCount: number) => {
+    const { source = "" } = findMount(volume.targetPath) ?? {};
+    const startMs = performance.now();
+    const size = ["bs=4096", `count=${readCount}`];
+    await runCommand("dd", [`if=${source}`, "of=/dev/null", ...size, "iflag=direct", "status=none"]);
+    return (readCount * 1000) / (performance.now() - startMs);
+  };
+  const usual = inline({ pod: "a", attributes: { size: "32Mi" } }, other);
+  await usual.publish();
+  expect(await measure(usual, 2000)).toBeLessThan(440);
+  const modest = inline({ pod: "b", attributes: { size: "32Mi", iops: "100" } }, other);
+  await modest.publish();
+  expect(await measure(modest, 500)).toBeLessThan(110);
+  const greedy = inline({ pod: "c", attributes: { size: "32Mi", iops: "401" } }, other);
+  await expect(greedy.publish()).rejects.toMatchObject({
+    code: status.INVALID_ARGUMENT,
+    details: expect.stringContaining("an inline volume may have 400 here"),
+  });
+  await greedy.removePodDirectory();
+  for (const volume of [usual, modest]) await volume.unpublish();
+  await other.dispose();
+});
+
 const noPlace = { path: "/nonexistent", release: async () => undefined };
 
 describe("a driver that is killed", () => {

@@ -1,6 +1,11 @@
 import { mkdir, readFile, rmdir, statfs, unlink, writeFile } from "node:fs/promises";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
-import { ControllerService, GetCapacityRequest } from "../../../src/gen/csi/csi.js";
+import {
+  ControllerService,
+  GetCapacityRequest,
+  NodeGetStorageHealthRequest,
+  NodeService,
+} from "../../../src/gen/csi/csi.js";
 import { createRandomFile, writeToDevice } from "./support/device-io.js";
 import { runCommand, tryCommand } from "./support/run-command.js";
 import { TestBed } from "./support/test-bed.js";
@@ -98,4 +103,28 @@ test("a pool that runs full fails writes of thin volumes alone, says so, and get
     timeoutMs: 60_000,
   });
   for (const volume of [thick, modest]) await volume.finish();
+});
+
+test("a pool full of thick volumes is well, and is told to run full while thin ones may want more than it has", async () => {
+  const isTold = async () => {
+    const request = NodeGetStorageHealthRequest.fromPartial({});
+    const { backendHealth } = await bed.driver.client.call(NodeService.nodeGetStorageHealth, request);
+    return backendHealth.some(({ reason, message }) => reason === "PoolNearlyFull" && message.includes("pool small"));
+  };
+  const patience = { timeoutMs: 60_000 }; // several looks
+  const thin = await start("wanting", "thin", 128);
+  const room = await readCapacityMebibytes("thick");
+  const thick = await start("whole", "thick", Math.floor(room));
+  expect(await readFreeMebibytes()).toBeLessThan(96);
+  await runCommand("fallocate", [
+    "-l",
+    String(Math.floor((await readFreeMebibytes()) - 16) * mebibyte),
+    `${place}/other`,
+  ]);
+  await waitFor("the pool is told to run full", isTold, patience);
+  await thin.finish();
+  expect(await readFreeMebibytes()).toBeLessThan(32); // nine tenths full, as before
+  await waitFor("the pool is well", async () => !(await isTold()), patience);
+  await unlink(`${place}/other`);
+  await thick.finish();
 });
