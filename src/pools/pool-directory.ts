@@ -54,8 +54,13 @@ export async function openPoolDirectory(request: PoolDirectoryRequest): Promise<
 
 /** Where the parts of the pool in a directory are, which has no symbolic link in its path. */
 export function toPoolDirectory(path: string, uuid: string): PoolDirectory {
-  const [volumesPath, snapshotsPath, groupsPath] = ["volumes", "snapshots", "groups"].map((name) => join(path, name));
-  return { uuid, path, volumesPath, snapshotsPath, groupsPath } as PoolDirectory;
+  return {
+    uuid,
+    path,
+    volumesPath: join(path, "volumes"),
+    snapshotsPath: join(path, "snapshots"),
+    groupsPath: join(path, "groups"),
+  };
 }
 
 /** Makes a pool this node's that is nobody's yet. Another node's is refused: its disk may be in use there. */

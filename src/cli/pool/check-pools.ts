@@ -44,9 +44,8 @@ async function isDriverRunning(
 }
 
 function filePools(candidates: ReadonlyArray<FoundPool | AbsentPool>): string[] {
-  return candidates.flatMap(({ request, directory }, at) =>
-    request.kind === "file" && isFound(candidates[at] as FoundPool | AbsentPool) ? [directory] : [],
-  );
+  const found = candidates.filter(isFound);
+  return found.flatMap(({ request, directory }) => (request.kind === "file" ? [directory] : []));
 }
 
 function toOutcome(findings: readonly Finding[], isRunning: boolean): PoolOutcome {

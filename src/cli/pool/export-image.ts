@@ -1,11 +1,11 @@
-import { lstat, realpath, rename, rm, stat } from "node:fs/promises";
+import { lstat, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { FileJournal } from "../../engine/journal.js";
 import { DriverError, hasErrno } from "../../errors.js";
 import { readAllocatedBytes, syncImage } from "../../pools/image.js";
 import { imageSizeBytesOf } from "../../pools/image-size.js";
 import { syncDirectory } from "../../system/files.js";
-import { isAtOrBelow } from "./file-system.js";
+import { isAtOrBelow, resolveGiven } from "./file-system.js";
 import { type AbsentPool, type FoundPool, findPools, isFound } from "./found-pool.js";
 import { packImage } from "./image-transfer.js";
 import type { ExportCommand, PoolPlace } from "./pool-command.js";
@@ -80,7 +80,7 @@ function mentionAbsent(candidates: ReadonlyArray<FoundPool | AbsentPool>): strin
 }
 
 async function assertTarget(targetPath: string, { path, found }: ExportedImage): Promise<void> {
-  const folder = await realpath(dirname(targetPath));
+  const folder = await resolveGiven(dirname(targetPath));
   if (isAtOrBelow(folder, found.directory)) {
     throw new DriverError("refused", `${targetPath} lies in pool ${found.request.name}: choose a place outside of it`);
   }

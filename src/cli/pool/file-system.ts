@@ -1,3 +1,5 @@
+import { realpath } from "node:fs/promises";
+import { DriverError, hasErrno } from "../../errors.js";
 import type { MountEntry } from "../../system/mountinfo.js";
 
 /** The mount that shows the directory of this path, which has no symbolic link in it. */
@@ -17,4 +19,12 @@ export async function findMountOf(
 /** Whether a path is this directory or lies in it. */
 export function isAtOrBelow(path: string, directory: string): boolean {
   return path === directory || path.startsWith(directory.endsWith("/") ? directory : `${directory}/`);
+}
+
+/** A path without symbolic links in it, of something that somebody named on the command line. */
+export async function resolveGiven(path: string): Promise<string> {
+  return await realpath(path).catch((cause: unknown) => {
+    if (!hasErrno(cause, "ENOENT", "ENOTDIR")) throw cause;
+    throw new DriverError("missing", `${path} does not exist: look how it is spelt`, { cause });
+  });
 }

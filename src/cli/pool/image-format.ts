@@ -1,4 +1,4 @@
-import { type FileHandle, open } from "node:fs/promises";
+import { type FileHandle, open, stat } from "node:fs/promises";
 import { DriverError } from "../../errors.js";
 import type { ImageFormat } from "./pool-command.js";
 
@@ -29,10 +29,11 @@ const qcowMagic = Buffer.from([0x51, 0x46, 0x49, 0xfb]);
 
 /** Looks at an image file. `format` is what it is said to be; without it the file says so itself. */
 export async function readSourceImage(path: string, format: ImageFormat | undefined): Promise<SourceImage> {
+  // A pipe would keep whoever opens it waiting.
+  if (!(await stat(path)).isFile()) throw refused(path, "is not a file: copy the device or folder into one first");
   const file = await open(path, "r");
   try {
     const { size, mtimeNs, ino } = await file.stat({ bigint: true });
-    if (!(await file.stat()).isFile()) throw refused(path, "is not a file: copy the device or folder into one first");
     if (size === 0n) throw refused(path, "is empty");
     const head = await readHead(file);
     const found = format ?? detectFormat(path, head);

@@ -1,4 +1,3 @@
-import { realpath } from "node:fs/promises";
 import { DriverError } from "../../errors.js";
 import { createSilentLogger } from "../../log.js";
 import { chooseSizeBytes } from "../../pools/capacity-range.js";
@@ -7,7 +6,7 @@ import { Pools } from "../../pools/pools.js";
 import { fsTypes, type Volume, type VolumeCapability } from "../../pools/volume.js";
 import { createVolumeId } from "../../pools/volume-id.js";
 import { ConfigError } from "../values.js";
-import { isAtOrBelow } from "./file-system.js";
+import { isAtOrBelow, resolveGiven } from "./file-system.js";
 import { type FoundPool, findPools, isFound } from "./found-pool.js";
 import { readSourceImage, type SourceImage } from "./image-format.js";
 import { unpackImage } from "./image-transfer.js";
@@ -54,7 +53,7 @@ function toPools(found: readonly FoundPool[]) {
 }
 
 async function readSource({ sourcePath, format }: Import, found: readonly FoundPool[]): Promise<SourceImage> {
-  const path = await realpath(sourcePath);
+  const path = await resolveGiven(sourcePath);
   const inside = found.find(({ directory }) => isAtOrBelow(path, directory));
   if (inside === undefined) return await readSourceImage(path, format);
   const message = `${path} lies in pool ${inside.request.name}`;

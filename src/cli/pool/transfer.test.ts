@@ -143,6 +143,11 @@ spec:
     expect((await bench.run(toImport(workspace.path("x.vmdk")))).error).toContain("looks like vmdk");
     expect((await bench.run(toImport(workspace.path("targets")))).error).toContain("is not a file");
     expect((await bench.run(toImport(workspace.path("disk", "pool.json")))).error).toContain("lies in pool disk");
+    await runRealCommand("mkfifo", [workspace.path("pipe")]);
+    expect((await bench.run(toImport(workspace.path("pipe")))).error).toContain("is not a file");
+    expect(await bench.run(toImport("/nowhere/x"))).toMatchObject({
+      error: "ublk-csi: /nowhere/x does not exist: look how it is spelt",
+    });
     const small = toImport(await makeRaw(), { sizeBytes: mebibyte });
     expect((await bench.run(small)).error).toContain("less than the source, which has 4194304");
     expect((await bench.run(toImport(await makeRaw(), { access: "mount" }))).error).toContain(
@@ -238,6 +243,7 @@ describe("pool export", () => {
     expect((await bench.run(toExport("x", workspace.path("targets", "x")))).error).toContain(
       "no pool has a volume or snapshot x",
     );
+    expect((await bench.run(toExport(id, "/nowhere/x"))).error).toContain("/nowhere does not exist");
     await writeFile(workspace.path("disk", "volumes", id, "volume.json"), "{");
     expect((await bench.run(toExport(id, workspace.path("targets", "x")))).error).toContain("cannot be exported");
   });
