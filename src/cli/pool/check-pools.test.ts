@@ -155,6 +155,7 @@ describe("pool check --repair", () => {
     await writeFile(disk("groups", "x.json.tmp"), "");
     await writeFile(disk("pool.json.tmp"), "");
     await writeFile(disk("data.tmp"), "somebody's");
+    await writeFile(workspace.path("pools", "disk.json.tmp"), "");
     expect((await check()).exitCode).toBe(1);
     const { exitCode, told } = await check({ repair: true });
     expect(exitCode).toBe(1);
@@ -163,7 +164,7 @@ describe("pool check --repair", () => {
       "repaired empty-folder cut-short",
       "repaired empty-folder empty",
       "repaired empty-folder empty-too",
-      ...Array.from({ length: 5 }, () => "repaired temporary-file"),
+      ...Array.from({ length: 6 }, () => "repaired temporary-file"),
     ]);
     expect((await readdir(disk("volumes"))).sort()).toEqual([volume.id, "orphan"].sort());
     expect(await readdir(disk("volumes", "orphan"))).toEqual(["image"]);

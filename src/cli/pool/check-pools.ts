@@ -32,7 +32,10 @@ async function findAll(
   place: PoolPlace,
   parts: PoolParts,
 ): Promise<Finding[]> {
-  return [...(await findPoolFindings(candidates)), ...(await findDeviceFindings(candidates, place, parts))];
+  return [
+    ...(await findPoolFindings(candidates, place.stateDir)),
+    ...(await findDeviceFindings(candidates, place, parts)),
+  ];
 }
 
 async function isDriverRunning(

@@ -1,12 +1,17 @@
 import { readdir } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { hasErrno } from "../../errors.js";
+import { PoolRegistry } from "../../pools/pool-registry.js";
 import { groupPath } from "../../pools/snapshot-groups.js";
+import { temporaryPathOf } from "../../system/files.js";
 import type { Finding } from "./finding.js";
 import { type AbsentPool, type FoundPool, isFound } from "./found-pool.js";
 
 /** What is wrong in the pools themselves. */
-export async function findPoolFindings(candidates: ReadonlyArray<FoundPool | AbsentPool>): Promise<Finding[]> {
+export async function findPoolFindings(
+  candidates: ReadonlyArray<FoundPool | AbsentPool>,
+  stateDir: string,
+): Promise<Finding[]> {
   const findings: Finding[] = [];
   const found = candidates.filter(isFound);
   for (const { request, directory, fault } of candidates) {
@@ -19,7 +24,7 @@ export async function findPoolFindings(candidates: ReadonlyArray<FoundPool | Abs
     });
   }
   for (const each of found) {
-    findings.push(...(await temporaryFiles(each))); // first, so that a repair finds the folders that had only these empty
+    findings.push(...(await temporaryFiles(each, stateDir))); // first, so that a repair finds the folders that had only these empty
     findings.push(...(await volumeFindings(each)), ...(await snapshotFindings(each)), ...groupFindings(each, found));
   }
   return findings;
@@ -92,23 +97,24 @@ function groupFindings({ request, pool, snapshots }: FoundPool, all: readonly Fo
 
 const helpers = [".share-from", ".share-to"];
 
-async function temporaryFiles({ request, pool }: FoundPool): Promise<Finding[]> {
+async function temporaryFiles({ request, pool }: FoundPool, stateDir: string): Promise<Finding[]> {
   const { path, volumesPath, snapshotsPath, groupsPath } = pool.directory;
   const folders = [path, groupsPath];
   for (const parent of [volumesPath, snapshotsPath]) {
     for (const name of await readFolder(parent)) folders.push(join(parent, name));
   }
-  const findings: Finding[] = [];
+  const paths: string[] = [];
   for (const folder of folders) {
     const names = (await readFolder(folder)).filter((name) => isTemporary(name, folder === path));
-    for (const name of names) {
-      const filePath = join(folder, name);
-      const message = `${filePath} was left by a crash`;
-      const remedy = { kind: "file", path: filePath } as const;
-      findings.push({ kind: "temporary-file", pool: request.name, message, state: "problem", remedy });
-    }
+    paths.push(...names.map((name) => join(folder, name)));
   }
-  return findings;
+  const registration = temporaryPathOf(new PoolRegistry(stateDir).pathOf(request.name));
+  if ((await readFolder(dirname(registration))).includes(basename(registration))) paths.push(registration);
+  return paths.map((each) => {
+    const remedy = { kind: "file", path: each } as const;
+    const message = `${each} was left by a crash`;
+    return { kind: "temporary-file", pool: request.name, message, state: "problem", remedy };
+  });
 }
 
 /** Names that the driver gives to what it has not finished writing, and no others. */
