@@ -3,7 +3,7 @@ import { type DriverSettings, kubeletDirectoryOf } from "./driver-process.js";
 import { repositoryPath } from "./repository.js";
 import { type CommandOutcome, tryCommand } from "./run-command.js";
 
-const program = join(repositoryPath, "dist/main.js");
+const program = join(repositoryPath, "dist/bin/ublk-csi.js");
 
 /** The command line of `ublk-csi pool` for the pools of a driver. */
 export function poolArguments(settings: DriverSettings, args: readonly string[]): string[] {
