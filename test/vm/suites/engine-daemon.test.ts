@@ -77,8 +77,10 @@ describe("an engine in a process of its own", () => {
       const device = await client.attach(await createEngineVolume(images, "one"));
       await daemon.kill();
       const before = await readEntry("one");
-      const { exitCode, stdout } = await runEngine({ directory, flags: ["--dry-run", "--log-level", "fatal"] });
+      const { exitCode, stdout, stderr } = await runEngine({ directory, flags: ["--dry-run"] });
       expect(exitCode).toBe(0);
+      expect(stderr).toContain('"msg":"kernel serves ublk devices"');
+      expect(stdout).not.toContain('"msg"');
       expect(stdout).toMatch(
         /^VOLUME +DEVICE +JOURNAL +KERNEL +ACTION +REASON\none +\/dev\/ublkb\d+ +serving, gen.*adopt/,
       );
