@@ -1,20 +1,10 @@
 import { basename, resolve } from "node:path";
 import { type Command, Option } from "commander";
-import { type Environment, joinPools, type NodeFlags } from "../../config.js";
+import type { Environment, NodeFlags } from "../../config.js";
 import { isVolumeId } from "../../pools/volume-id.js";
-import { readConfigFile } from "../config-file-on-demand.js";
-import { ConfigError, parseByteSize, parseDirectory, parseDriverName, parseNodeId } from "../values.js";
+import { ConfigError, parseByteSize } from "../values.js";
+import { addPlaceFlags, type PlaceFlags, readPlace } from "./place-flags.js";
 import { imageFormats, type PoolCommand, type PoolPlace } from "./pool-command.js";
-
-/** What the flags of every pool command are, as typed. */
-interface PlaceFlags {
-  stateDir: string;
-  kubeletDir: string;
-  driverName: string;
-  nodeId?: string;
-  config?: string;
-  json?: boolean;
-}
 
 interface ImportFlags {
   format?: "raw" | "qcow2";
@@ -41,21 +31,31 @@ export function addPoolCommands(program: Command, { environment, run }: PoolProg
     const choice = "list, check, adopt, import or export";
     pool.error(given === undefined ? `a command is missing: give ${choice}` : `unknown command 'pool ${given}'`);
   });
-  const pools: NodeFlags["pools"] = [];
-  /** A command with the flags that say where the pools are; `toVerb` makes of its own arguments what is to be done. */
-  const add = <Flags extends object>(
-    command: Command,
-    toVerb: (args: string[], flags: Flags, place: PoolPlace) => DistributiveOmit<PoolCommand, "place" | "isJson">,
-  ) => {
+  const add: AddCommand = (command, toVerb) => {
+    const pools: NodeFlags["pools"] = [];
     addPlaceFlags(command, pools);
     command.allowExcessArguments(false).action(async () => {
-      const flags = command.opts<PlaceFlags & Flags>();
-      const place = await readPlace(flags, pools, environment);
-      const verb = toVerb(command.processedArgs as string[], flags, place);
-      await run({ place, isJson: flags.json ?? false, ...verb } as PoolCommand);
+      const flags = command.opts();
+      const place = await readPlace(flags as PlaceFlags, pools, environment);
+      const verb = toVerb(command.processedArgs as string[], flags as never, place);
+      await run({ place, isJson: flags.json === true, ...verb } as PoolCommand);
     });
   };
+  addInspection(pool, add);
+  addAdopt(pool, add);
+  addImport(pool, add);
+  addExport(pool, add);
+}
 
+type DistributiveOmit<T, Key extends PropertyKey> = T extends unknown ? Omit<T, Key> : never;
+
+/** Adds the flags that say where the pools are; `toVerb` makes of a command's own arguments what is to be done. */
+type AddCommand = <Flags extends object>(
+  command: Command,
+  toVerb: (args: string[], flags: Flags, place: PoolPlace) => DistributiveOmit<PoolCommand, "place" | "isJson">,
+) => void;
+
+function addInspection(pool: Command, add: AddCommand): void {
   add(pool.command("list").description("Show the pools, and what they hold."), () => ({ verb: "list" }));
 
   add<{ repair?: boolean; remove: string[] }>(
@@ -66,7 +66,9 @@ export function addPoolCommands(program: Command, { environment, run }: PoolProg
       .option("--remove <id>", "remove this damaged volume or snapshot with its data; repeatable", collect, []),
     (_args, { repair = false, remove }) => ({ verb: "check", repair, removeIds: remove.map(checkId) }),
   );
+}
 
+function addAdopt(pool: Command, add: AddCommand): void {
   add<{ replace?: boolean }>(
     pool
       .command("adopt")
@@ -78,7 +80,9 @@ export function addPoolCommands(program: Command, { environment, run }: PoolProg
       ),
     ([name = ""], { replace = false }, place) => ({ verb: "adopt", poolName: knownPool(name, place), replace }),
   );
+}
 
+function addImport(pool: Command, add: AddCommand): void {
   add<ImportFlags>(
     pool
       .command("import")
@@ -108,7 +112,9 @@ export function addPoolCommands(program: Command, { environment, run }: PoolProg
       storageClassName: flags.storageClass,
     }),
   );
+}
 
+function addExport(pool: Command, add: AddCommand): void {
   add<{ format: "raw" | "qcow2" }>(
     pool
       .command("export")
@@ -118,33 +124,6 @@ export function addPoolCommands(program: Command, { environment, run }: PoolProg
       .addOption(new Option("--format <format>").choices(imageFormats).default("raw")),
     ([id = "", file = ""], { format }) => ({ verb: "export", id: checkId(id), targetPath: resolve(file), format }),
   );
-}
-
-type DistributiveOmit<T, Key extends PropertyKey> = T extends unknown ? Omit<T, Key> : never;
-
-function addPlaceFlags(command: Command, pools: NodeFlags["pools"]): void {
-  const addPool = (flag: "--pool" | "--memory-pool") => (text: string) => void pools.push({ flag, text });
-  command
-    .option("--config <file>", "the driver's YAML file with pools")
-    .option("--pool <name=dir>", "a file pool, as the driver has it; repeatable", addPool("--pool"))
-    .option("--memory-pool <name=size>", "a memory pool, as the driver has it; repeatable", addPool("--memory-pool"))
-    .option("--state-dir <dir>", "the driver's state directory", "/var/lib/ublk-csi")
-    .option("--kubelet-dir <dir>", "kubelet's directory", "/var/lib/kubelet")
-    .option("--node-id <name>", "this node's name in the cluster (environment: NODE_ID)")
-    .option("--driver-name <name>", "name of the CSI driver", "csi.ublk.io")
-    .option("--json", "print JSON");
-}
-
-async function readPlace(flags: PlaceFlags, pools: NodeFlags["pools"], environment: Environment): Promise<PoolPlace> {
-  const file = flags.config === undefined ? undefined : await readConfigFile(flags.config);
-  const nodeId = flags.nodeId ?? environment.nodeId;
-  return {
-    stateDir: parseDirectory("--state-dir", flags.stateDir),
-    kubeletDir: parseDirectory("--kubelet-dir", flags.kubeletDir),
-    driverName: parseDriverName(flags.driverName),
-    nodeId: nodeId === undefined || nodeId === "" ? undefined : parseNodeId(nodeId),
-    pools: joinPools(file?.pools ?? [], pools),
-  };
 }
 
 function knownPool(name: string, { pools }: PoolPlace): string {
