@@ -1,8 +1,10 @@
+import { stat } from "node:fs/promises";
 import { hasErrno } from "../errors.js";
 import { maxBytes } from "./bytes.js";
+import { Families } from "./families.js";
 import { readAllocatedBytes } from "./image.js";
 import { imageSizeBytesOf } from "./image-size.js";
-import type { SharedBytes } from "./shared-bytes.js";
+import type { Freshness, SharedBytes } from "./shared-bytes.js";
 import type { Volume } from "./volume.js";
 
 /** What a pool has promised to its images, and they have not taken yet. */
@@ -29,6 +31,8 @@ export class PoolPromises {
   /** Of images that have all that is booked for them, and never give any of it back: thick volumes, and snapshots. */
   private readonly settledIds = new Set<string>();
 
+  private readonly families = new Families();
+
   constructor(private readonly images: PoolImages) {}
 
   /** A volume is there, or has another size. */
@@ -38,12 +42,16 @@ export class PoolPromises {
     if (parameters.provisioning === "thin") this.thinSizes.set(id, imageSizeBytesOf(volume));
     if (contentSource === undefined) return;
     this.cloneIds.add(id);
-    this.noteChange(contentSource.kind === "volume" ? contentSource.volumeId : contentSource.snapshotId);
+    const sourceId = contentSource.kind === "volume" ? contentSource.volumeId : contentSource.snapshotId;
+    this.families.join(id, sourceId);
+    this.noteChange(sourceId);
   }
 
-  noteSnapshot(snapshotId: string): void {
+  /** The source is unknown of a snapshot whose record cannot be read. */
+  noteSnapshot(snapshotId: string, sourceVolumeId?: string): void {
     this.noteChange(snapshotId);
     this.snapshotIds.add(snapshotId);
+    if (sourceVolumeId !== undefined) this.families.join(snapshotId, sourceVolumeId);
   }
 
   /** Another booking, or another image that has its blocks. */
@@ -58,20 +66,40 @@ export class PoolPromises {
     this.snapshotIds.delete(id);
     this.cloneIds.delete(id);
     this.settledIds.delete(id);
+    this.families.remove(id);
     this.images.sharedBytes?.forgetAll();
   }
 
-  /** Of these bookings, with shares of blocks that were looked up at most so long ago. Never too little. */
-  async read(bookings: ReadonlyArray<[id: string, bytes: bigint]>, sharedAgeMsMax: number): Promise<PromisedBytes> {
+  /** Of these bookings, with shares of blocks that may be so old. Never too little. */
+  async read(bookings: ReadonlyArray<[id: string, bytes: bigint]>, sharedAgeMsMax = 0): Promise<PromisedBytes> {
     const promised = { outstandingBytes: 0n, demandBytes: 0n };
+    const stamps = new Map<ReadonlySet<string>, string | undefined>();
+    const booked = new Set(bookings.map(([id]) => id));
     for (const [id, bookedBytes] of bookings) {
       const path = this.snapshotIds.has(id) ? this.images.snapshotPathOf(id) : this.images.imagePathOf(id);
-      const sharedBytes = await this.readShared(id, path, sharedAgeMsMax);
+      let sharedBytes = 0n;
+      if (this.images.sharedBytes !== undefined && (this.snapshotIds.has(id) || this.cloneIds.has(id))) {
+        const family = this.families.of(id);
+        if (!stamps.has(family)) stamps.set(family, await this.readStamp(family, booked));
+        sharedBytes = await this.readShared(id, path, { stamp: stamps.get(family), ageMsMax: sharedAgeMsMax });
+      }
       const missing = await this.readMissing(id, path, bookedBytes);
       promised.outstandingBytes += missing.ofBooked + sharedBytes;
       promised.demandBytes += missing.ofSize + sharedBytes;
     }
     return promised;
+  }
+
+  /** When the volumes of a family were last written to. Clocks of file systems are coarse: too near to now says nothing. */
+  private async readStamp(family: ReadonlySet<string>, booked: ReadonlySet<string>): Promise<string | undefined> {
+    const times: string[] = [];
+    for (const id of family) {
+      if (!booked.has(id) || this.snapshotIds.has(id)) continue;
+      const { mtimeMs, mtimeNs } = await stat(this.images.imagePathOf(id), { bigint: true }).catch(() => neverWritten);
+      if (Date.now() - Number(mtimeMs) < coarseMs) return undefined;
+      times.push(`${id} ${mtimeNs}`);
+    }
+    return times.join();
   }
 
   private async readMissing(
@@ -88,13 +116,15 @@ export class PoolPromises {
   }
 
   // Of images that share a block all but the first were made from another one: leaving those out counts none too few.
-  private async readShared(id: string, path: string, ageMsMax: number): Promise<bigint> {
-    if (!(this.snapshotIds.has(id) || this.cloneIds.has(id))) return 0n;
+  private async readShared(id: string, path: string, freshness: Freshness): Promise<bigint> {
     try {
-      return (await this.images.sharedBytes?.read(id, path, ageMsMax)) ?? 0n;
+      return (await this.images.sharedBytes?.read(id, path, freshness)) ?? 0n;
     } catch (error) {
       if (hasErrno(error, "ENOENT")) return 0n;
       throw error;
     }
   }
 }
+
+const coarseMs = 1_000;
+const neverWritten = { mtimeMs: 0n, mtimeNs: 0n };

@@ -37,8 +37,7 @@ export interface PoolSpace {
   freeBytes: bigint;
 }
 
-/** How long what is known of shared blocks will do for capacity, and where it is looked at every few seconds. */
-const sharedAgeMsUsual = 10 * 60_000;
+/** How old what is known of shared blocks may be where it is looked at every few seconds. */
 const sharedAgeMsInDemand = 60_000;
 
 /** One pool: makes and removes volumes on disk, and keeps the ledger of what they hold. */
@@ -120,8 +119,8 @@ export class Pool {
   }
 
   /** Books what a snapshot holds of the pool, whether it fits or not. */
-  bookSnapshot(snapshotId: string, sizeBytes: bigint): void {
-    this.promises.noteSnapshot(snapshotId);
+  bookSnapshot(snapshotId: string, sizeBytes: bigint, sourceVolumeId?: string): void {
+    this.promises.noteSnapshot(snapshotId, sourceVolumeId);
     this.ledger.record(snapshotId, sizeBytes);
   }
 
@@ -131,9 +130,9 @@ export class Pool {
   }
 
   /** Books what a new snapshot may hold, or fails before anything was made. */
-  async reserveSnapshot(snapshotId: string, sizeBytes: bigint): Promise<void> {
+  async reserveSnapshot(snapshotId: string, sizeBytes: bigint, sourceVolumeId: string): Promise<void> {
     await this.book((usage) => this.ledger.reserve(snapshotId, sizeBytes, usage));
-    this.promises.noteSnapshot(snapshotId);
+    this.promises.noteSnapshot(snapshotId, sourceVolumeId);
   }
 
   /** Removes a snapshot's record, then its image, and gives back its bytes. */
@@ -209,16 +208,7 @@ export class Pool {
 
   /** One booking at a time, so that each sees what the one before it took from the file system. */
   private async book(entry: (usage: SpaceUsage) => void): Promise<void> {
-    await this.mutex.run("booking", async () => {
-      const usage = await this.readUsage();
-      try {
-        entry(usage);
-      } catch (error) {
-        // What was remembered of shared blocks is never too little, and may be too much: nobody is refused for that.
-        if (!(error instanceof DriverError) || error.code !== "no_space") throw error;
-        entry(await this.readUsage(0));
-      }
-    });
+    await this.mutex.run("booking", async () => entry(await this.readUsage()));
   }
 
   private explainFull(cause: unknown, sizeBytes: bigint): unknown {
@@ -261,8 +251,8 @@ export class Pool {
   }
 
   // What is outstanding is read before what is free: an image allocated in between is then counted twice, not never.
-  private async readUsage(sharedAgeMsMax = sharedAgeMsUsual): Promise<SpaceUsage> {
-    const { outstandingBytes } = await this.promises.read(this.ledger.entries(), sharedAgeMsMax);
+  private async readUsage(): Promise<SpaceUsage> {
+    const { outstandingBytes } = await this.promises.read(this.ledger.entries());
     const { bavail, blocks, bsize } = await statfs(this.directory.path, { bigint: true });
     const sizeBytes = this.spec.budgetBytes ?? blocks * bsize;
     const keptBytes = toReservedBytes(this.settings.reserve, sizeBytes);

@@ -36,7 +36,7 @@ async function scanSnapshot(pool: Pool, id: string, content: SnapshotContent): P
   try {
     const snapshot = await readSnapshot(pool, id);
     const bookedBytes = snapshot.state === "copying" ? snapshot.bookedBytes : await readAllocatedBytes(imagePath);
-    pool.bookSnapshot(id, bookedBytes);
+    pool.bookSnapshot(id, bookedBytes, snapshot.sourceVolumeId);
     content.snapshots.push(snapshot);
   } catch (error) {
     pool.bookSnapshot(id, await readAllocatedBytes(imagePath));

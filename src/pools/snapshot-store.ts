@@ -101,7 +101,7 @@ export class SnapshotStore {
   }
 
   private async reserve({ snapshot, source }: SnapshotPlan): Promise<void> {
-    await source.pool.reserveSnapshot(snapshot.id, await readAllocatedBytes(source.path));
+    await source.pool.reserveSnapshot(snapshot.id, await readAllocatedBytes(source.path), source.id);
     await source.pool.snapshots.prepare(snapshot.id);
   }
 
