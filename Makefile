@@ -204,6 +204,13 @@ bench: build ## our devices beside null_blk, kernel loop and rublk in one guest:
 
 include test/proof/targets.mk
 
+.PHONY: bench-rpc
+bench-rpc: build ## latency of each RPC on real devices, beside 1 and 300 volumes: KERNEL=uml|6.12|6.18|7.3
+	$(call say,Latency of the RPCs on kernel $(KERNEL))
+	@scripts/install-packages vm
+	@test/vm/kernels/fetch $(KERNEL)
+	@test/bench/rpc/run $(KERNEL)
+
 .PHONY: bench-js
 bench-js: build ## what a backend in JavaScript costs beside the native memory target, in a guest: KERNEL=uml|6.12|6.18|7.3
 	$(call say,Price of a backend in JavaScript on kernel $(KERNEL))
