@@ -1,68 +1,45 @@
 import { writeFile } from "node:fs/promises";
 import { afterEach, beforeEach, expect, test } from "@jest/globals";
-import { createDriver, type Driver } from "./driver.js";
-import { VolumeCapability_AccessMode_Mode as Mode, type VolumeCapability } from "./gen/csi/csi.js";
-import { type Outcome, RpcClient, rpcs } from "./testing/rpc-client.js";
-import { mebibyte, Workspace } from "./testing/workspace.js";
+import { DriverRig, blockCapability as volumeCapability } from "./testing/driver-rig.js";
+import { type Outcome, rpcs } from "./testing/rpc-client.js";
+import { mebibyte } from "./testing/workspace.js";
 
 const callCount = 100;
-const volumeCapability: VolumeCapability = {
-  accessType: { $case: "block", value: {} },
-  accessMode: { mode: Mode.SINGLE_NODE_WRITER },
-};
 
-let workspace: Workspace;
-let server: Driver;
-let client: RpcClient;
+let rig: DriverRig;
 
 beforeEach(async () => {
-  workspace = await Workspace.create();
-  const { pools, snapshots, blockDevices, mounter, filesystems, logger } = workspace;
-  const parts = {
-    pools,
-    snapshots,
-    blockDevices,
-    mounter,
-    filesystems,
-    logger,
-    checkHealth: () => pools.checkHealth(),
-  };
-  const settings = {
-    volumeCountMax: 0n,
-    kubeletDir: workspace.path("targets"),
-    socketPath: workspace.path("csi.sock"),
-  };
-  server = createDriver({ driverName: "csi.ublk.io", version: "0.0.0", nodeId: "node-a" }, { ...parts, ...settings });
-  await server.start();
-  client = new RpcClient(settings.socketPath);
+  rig = await DriverRig.start();
 });
 
-afterEach(async () => {
-  client.close();
-  await server.stop(1_000);
-  await workspace.remove();
-});
+afterEach(() => rig.remove());
 
 function create(name: string) {
   const capacityRange = { requiredBytes: 2n * mebibyte, limitBytes: 0n };
   const parameters = { provisioning: "thin" };
-  return client.call(rpcs.createVolume, { name, capacityRange, volumeCapabilities: [volumeCapability], parameters });
+  return rig.client.call(rpcs.createVolume, {
+    name,
+    capacityRange,
+    volumeCapabilities: [volumeCapability],
+    parameters,
+  });
 }
 
 const idOf = async (name: string) => (await create(name)).response?.volume?.volumeId ?? "";
 
 function requestsFor(volumeId: string, name: string) {
-  const stagingTargetPath = workspace.path("targets", `${name}-staging`);
-  const targetPath = workspace.path("targets", name);
+  const stagingTargetPath = rig.workspace.path("targets", `${name}-staging`);
+  const targetPath = rig.workspace.path("targets", name);
   const capacityRange = { requiredBytes: 3n * mebibyte, limitBytes: 0n };
   return {
-    stage: () => client.call(rpcs.nodeStageVolume, { volumeId, stagingTargetPath, volumeCapability }),
-    publish: () => client.call(rpcs.nodePublishVolume, { volumeId, stagingTargetPath, targetPath, volumeCapability }),
-    expand: () => client.call(rpcs.controllerExpandVolume, { volumeId, capacityRange }),
-    modify: () => client.call(rpcs.controllerModifyVolume, { volumeId, mutableParameters: { iops: "100" } }),
-    unpublish: () => client.call(rpcs.nodeUnpublishVolume, { volumeId, targetPath }),
-    unstage: () => client.call(rpcs.nodeUnstageVolume, { volumeId, stagingTargetPath }),
-    remove: () => client.call(rpcs.deleteVolume, { volumeId }),
+    stage: () => rig.client.call(rpcs.nodeStageVolume, { volumeId, stagingTargetPath, volumeCapability }),
+    publish: () =>
+      rig.client.call(rpcs.nodePublishVolume, { volumeId, stagingTargetPath, targetPath, volumeCapability }),
+    expand: () => rig.client.call(rpcs.controllerExpandVolume, { volumeId, capacityRange }),
+    modify: () => rig.client.call(rpcs.controllerModifyVolume, { volumeId, mutableParameters: { iops: "100" } }),
+    unpublish: () => rig.client.call(rpcs.nodeUnpublishVolume, { volumeId, targetPath }),
+    unstage: () => rig.client.call(rpcs.nodeUnstageVolume, { volumeId, stagingTargetPath }),
+    remove: () => rig.client.call(rpcs.deleteVolume, { volumeId }),
   };
 }
 
@@ -72,7 +49,7 @@ test(`${callCount} equal creations at once make one volume`, async () => {
   const outcomes = await Promise.all(Array.from({ length: callCount }, () => create("data")));
   expect(codesOf(outcomes)).toEqual(["OK"]);
   expect(new Set(outcomes.map(({ response }) => response?.volume?.volumeId)).size).toBe(1);
-  expect(workspace.pools.listVolumes()).toHaveLength(1);
+  expect(rig.workspace.pools.listVolumes()).toHaveLength(1);
 });
 
 test(`${callCount} calls at once on one volume leave it in one state, and usable`, async () => {
@@ -86,10 +63,10 @@ test(`${callCount} calls at once on one volume leave it in one state, and usable
   // Published without a staging, unstaged while published: each is told so, and nothing else is.
   expect(["OK", "FAILED_PRECONDITION"]).toEqual(expect.arrayContaining(codes));
   for (const call of [calls.stage, calls.publish, calls.expand, calls.modify]) expect((await call()).code).toBe("OK");
-  expect(workspace.mounter.entries).toHaveLength(1);
-  expect(await workspace.blockDevices.list()).toMatchObject([{ sizeBytes: 3n * mebibyte }]);
+  expect(rig.workspace.mounter.entries).toHaveLength(1);
+  expect(await rig.workspace.blockDevices.list()).toMatchObject([{ sizeBytes: 3n * mebibyte }]);
   for (const call of [calls.unpublish, calls.unstage, calls.remove]) expect((await call()).code).toBe("OK");
-  expect(await workspace.blockDevices.list()).toEqual([]);
+  expect(await rig.workspace.blockDevices.list()).toEqual([]);
 });
 
 test(`${callCount} volumes at once, each through its whole life, do not disturb each other`, async () => {
@@ -102,16 +79,16 @@ test(`${callCount} volumes at once, each through its whole life, do not disturb 
     return codesOf(outcomes);
   });
   expect(await Promise.all(lives)).toEqual(names.map(() => ["OK"]));
-  expect(workspace.pools.listVolumes()).toEqual([]);
-  expect(await workspace.blockDevices.list()).toEqual([]);
-  expect(workspace.mounter.entries).toEqual([]);
+  expect(rig.workspace.pools.listVolumes()).toEqual([]);
+  expect(await rig.workspace.blockDevices.list()).toEqual([]);
+  expect(rig.workspace.mounter.entries).toEqual([]);
 });
 
 test("creations at once never promise more than the pool has", async () => {
   const capacityRange = { requiredBytes: 10n * mebibyte, limitBytes: 0n };
   const request = { capacityRange, volumeCapabilities: [volumeCapability], parameters: { pool: "memory" } };
   const calls = Array.from({ length: 20 }, (_, index) =>
-    client.call(rpcs.createVolume, { name: `${index}`, ...request }),
+    rig.client.call(rpcs.createVolume, { name: `${index}`, ...request }),
   );
   const outcomes = await Promise.all(calls);
   expect(outcomes.filter(({ code }) => code === "OK")).toHaveLength(6);
@@ -120,7 +97,7 @@ test("creations at once never promise more than the pool has", async () => {
 
 test("a target that cannot be used by one volume holds up no other", async () => {
   const [first, second] = [await idOf("first"), await idOf("second")];
-  await writeFile(workspace.path("targets", "first"), "in the way");
+  await writeFile(rig.workspace.path("targets", "first"), "in the way");
   const [left, right] = [requestsFor(first, "first"), requestsFor(second, "second")];
   await Promise.all([left.stage(), right.stage()]);
   const outcomes = await Promise.all([left.publish(), right.publish()]);

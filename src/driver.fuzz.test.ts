@@ -1,52 +1,35 @@
 import { Client, status as Code, credentials, type MethodDefinition } from "@grpc/grpc-js";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import fc from "fast-check";
-import type { Driver } from "./driver.js";
-import { createDriver } from "./driver.js";
 import * as csi from "./gen/csi/csi.js";
+import { blockCapability, DriverRig } from "./testing/driver-rig.js";
 import { checkAsyncProperty } from "./testing/properties.js";
-import { mebibyte, Workspace } from "./testing/workspace.js";
+import { mebibyte } from "./testing/workspace.js";
 
 // Methods by name, requests as far as their fields go: whatever the driver offers is asked.
 type AnyMethod = MethodDefinition<object, object>;
-const services = { ...csi.IdentityService, ...csi.ControllerService, ...csi.NodeService };
+const services = {
+  ...csi.IdentityService,
+  ...csi.ControllerService,
+  ...csi.NodeService,
+  ...csi.GroupControllerService,
+};
 const methods = (Object.values(services) as unknown as AnyMethod[]).filter(({ responseStream }) => !responseStream);
 
-let workspace: Workspace;
-let server: Driver;
+let rig: DriverRig;
 let client: Client;
 let volumeId: string;
 
 beforeAll(async () => {
-  workspace = await Workspace.create();
   // A program or a system call that fails because of what a request said would be INTERNAL, and is what this looks for.
-  const { pools, blockDevices, snapshots, mounter, filesystems, logger } = workspace;
-  const parts = {
-    pools,
-    blockDevices,
-    snapshots,
-    mounter,
-    filesystems,
-    logger,
-    checkHealth: () => pools.checkHealth(),
-  };
-  const settings = {
-    volumeCountMax: 0n,
-    kubeletDir: workspace.path("targets"),
-    socketPath: workspace.path("csi.sock"),
-  };
-  server = createDriver({ driverName: "csi.ublk.io", version: "0.0.0", nodeId: "node-a" }, { ...parts, ...settings });
-  await server.start();
-  client = new Client(`unix:${settings.socketPath}`, credentials.createInsecure());
-  const range = { requiredBytes: 2n * mebibyte };
-  const capabilities = [{ accessType: "block", accessMode: "SINGLE_NODE_WRITER" } as const];
-  volumeId = (await workspace.provisioner.create({ name: "known", range, capabilities, parameters: {} })).id;
+  rig = await DriverRig.start();
+  client = new Client(`unix:${rig.socketPath}`, credentials.createInsecure());
+  volumeId = (await rig.createVolume("known", blockCapability)).volumeId;
 });
 
 afterAll(async () => {
   client.close();
-  await server.stop(1_000);
-  await workspace.remove();
+  await rig.remove();
 });
 
 function send({ path }: AnyMethod, bytes: Buffer): Promise<{ code: Code; message: string }> {
@@ -69,8 +52,8 @@ async function expectHarmless(method: AnyMethod, bytes: Buffer): Promise<void> {
   const answer = `${method.path}: ${Code[code]}: ${message}`;
   expect(answer).not.toMatch(/: (INTERNAL|UNKNOWN|UNAVAILABLE|DEADLINE_EXCEEDED|CANCELLED):/);
   expect(answer).not.toMatch(/\n\s+at |\.ts:\d|\.js:\d|node:internal/);
-  for (const { mountPoint } of workspace.mounter.entries) {
-    expect(mountPoint.startsWith(`${workspace.path("targets")}/`)).toBe(true);
+  for (const { mountPoint } of rig.workspace.mounter.entries) {
+    expect(mountPoint.startsWith(`${rig.workspace.path("targets")}/`)).toBe(true);
   }
 }
 
@@ -144,7 +127,8 @@ const contentSource = fc.oneof(
 function settle(value: unknown): unknown {
   if (typeof value !== "object" || value === null) return value;
   if (Array.isArray(value)) return value.map(settle);
-  if ("place" in value) return value.place === "known-id" ? volumeId : workspace.path("targets", String(value.place));
+  if ("place" in value)
+    return value.place === "known-id" ? volumeId : rig.workspace.path("targets", String(value.place));
   return Object.fromEntries(Object.entries(value).map(([name, item]) => [name, settle(item)]));
 }
 

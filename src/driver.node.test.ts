@@ -1,0 +1,123 @@
+import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
+import type { VolumeCapability as ProtoCapability } from "./gen/csi/csi.js";
+import { blockCapability, DriverRig, mountCapability } from "./testing/driver-rig.js";
+import { rpcs } from "./testing/rpc-client.js";
+import { mebibyte } from "./testing/workspace.js";
+
+let rig: DriverRig;
+
+beforeEach(async () => {
+  rig = await DriverRig.start();
+});
+
+afterEach(() => rig.remove());
+
+test("NodeGetInfo has id, limit and topology", async () => {
+  expect((await rig.client.call(rpcs.nodeGetInfo, {})).response).toEqual({
+    nodeId: "node-a",
+    maxVolumesPerNode: 7n,
+    accessibleTopology: { segments: { "topology.csi.ublk.io/node": "node-a" } },
+  });
+});
+
+describe("paths from outside", () => {
+  test.each([
+    ["relative", "some/path"],
+    ["with a way up", "/var/../etc"],
+    ["outside of kubelet's directory", "/etc"],
+    ["empty", ""],
+  ])("that are %s are invalid for staging, publishing and their opposites", async (_case, path) => {
+    const { volumeId } = await rig.createVolume();
+    const volumeCapability = mountCapability;
+    const codes = await Promise.all([
+      rig.client.call(rpcs.nodeStageVolume, { volumeId, stagingTargetPath: path, volumeCapability }),
+      rig.client.call(rpcs.nodeUnstageVolume, { volumeId, stagingTargetPath: path }),
+      rig.client.call(rpcs.nodePublishVolume, {
+        volumeId,
+        stagingTargetPath: rig.workspace.path("targets", "s"),
+        targetPath: path,
+        volumeCapability,
+      }),
+      rig.client.call(rpcs.nodeUnpublishVolume, { volumeId, targetPath: path }),
+    ]);
+    expect(codes.map((outcome) => outcome.code)).toEqual(Array(4).fill("INVALID_ARGUMENT"));
+  });
+
+  test("may be as long as kubelet's", async () => {
+    const targetPath = `${rig.workspace.path("targets")}/${"x".repeat(200)}`;
+    expect((await rig.client.call(rpcs.nodeUnpublishVolume, { volumeId: "x", targetPath })).code).toBe("OK");
+  });
+});
+
+describe("a volume's whole life", () => {
+  test.each<[string, ProtoCapability]>([
+    ["mount", mountCapability],
+    ["block", blockCapability],
+  ])("through the socket, for %s access, each step done twice", async (_access, volumeCapability) => {
+    const { volumeId } = await rig.createVolume("life", volumeCapability);
+    const stagingTargetPath = await rig.workspace.makeDirectory("targets", "staging");
+    const targetPath = rig.workspace.path("targets", "target");
+    const staged = { volumeId, stagingTargetPath, volumeCapability };
+    const steps = [
+      () => rig.client.call(rpcs.nodeStageVolume, staged),
+      () => rig.client.call(rpcs.nodePublishVolume, { ...staged, targetPath }),
+      () => rig.client.call(rpcs.nodeGetVolumeStats, { volumeId, volumePath: targetPath }),
+      () => rig.client.call(rpcs.nodeUnpublishVolume, { volumeId, targetPath }),
+      () => rig.client.call(rpcs.nodeUnstageVolume, { volumeId, stagingTargetPath }),
+      () => rig.client.call(rpcs.deleteVolume, { volumeId }),
+    ];
+    for (const step of steps.flatMap((each) => [each, each])) {
+      expect(await step()).toMatchObject({ code: "OK", message: "" });
+    }
+    expect(rig.workspace.mounter.entries).toEqual([]);
+    expect(await rig.workspace.blockDevices.list()).toEqual([]);
+    expect(rig.workspace.pools.listVolumes()).toEqual([]);
+  });
+
+  test("a volume that is staged cannot be deleted", async () => {
+    const { volumeId } = await rig.createVolume();
+    const stagingTargetPath = await rig.workspace.makeDirectory("targets", "staging");
+    await rig.client.call(rpcs.nodeStageVolume, { volumeId, stagingTargetPath, volumeCapability: mountCapability });
+    expect((await rig.client.call(rpcs.deleteVolume, { volumeId })).code).toBe("FAILED_PRECONDITION");
+  });
+
+  test("publishing without a staging path is FAILED_PRECONDITION", async () => {
+    const { volumeId } = await rig.createVolume();
+    const targetPath = rig.workspace.path("targets", "target");
+    const request = { volumeId, targetPath, volumeCapability: mountCapability };
+    expect((await rig.client.call(rpcs.nodePublishVolume, request)).code).toBe("FAILED_PRECONDITION");
+  });
+});
+
+test("stats of a raw block volume have its size, of a mounted one bytes and inodes", async () => {
+  const { volumeId } = await rig.createVolume("raw", blockCapability);
+  const staged = { volumeId, stagingTargetPath: rig.workspace.path("targets", "s"), volumeCapability: blockCapability };
+  const targetPath = rig.workspace.path("targets", "raw");
+  await rig.client.call(rpcs.nodeStageVolume, staged);
+  await rig.client.call(rpcs.nodePublishVolume, { ...staged, targetPath });
+  const { response } = await rig.client.call(rpcs.nodeGetVolumeStats, { volumeId, volumePath: targetPath });
+  expect(response?.usage).toEqual([{ unit: 1, total: 2n * mebibyte, used: 2n * mebibyte, available: 0n }]);
+});
+
+describe("an inline volume", () => {
+  const context = { "csi.storage.k8s.io/ephemeral": "true", "csi.storage.k8s.io/pod.uid": "uid-1", size: "2Mi" };
+  const volumeId = `csi-${"0".repeat(64)}`;
+
+  test("is made by its publication alone, and goes with it", async () => {
+    const targetPath = rig.workspace.path("targets", "mount");
+    const request = { volumeId, targetPath, volumeCapability: mountCapability, volumeContext: context };
+    expect(await rig.client.call(rpcs.nodePublishVolume, request)).toMatchObject({ code: "OK" });
+    expect(rig.workspace.mounter.entries).toMatchObject([{ mountPoint: targetPath }]);
+    expect(await rig.client.call(rpcs.nodeUnpublishVolume, { volumeId, targetPath })).toMatchObject({ code: "OK" });
+    expect(rig.workspace.pools.listEphemeral()).toEqual([]);
+  });
+
+  test("is not staged", async () => {
+    const paths = {
+      targetPath: rig.workspace.path("targets", "mount"),
+      stagingTargetPath: rig.workspace.path("targets"),
+    };
+    const request = { volumeId, ...paths, volumeCapability: mountCapability, volumeContext: context };
+    expect(await rig.client.call(rpcs.nodePublishVolume, request)).toMatchObject({ code: "INVALID_ARGUMENT" });
+  });
+});

@@ -1,0 +1,143 @@
+import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
+import type { MountCapability, Volume } from "../pools/volume.js";
+import { mebibyte, mountCapability, rejectionOf, type Workspace } from "../testing/workspace.js";
+import { foreignMount, StagerRig } from "./testing/stager-rig.js";
+
+let rig: StagerRig;
+let workspace: Workspace;
+
+beforeEach(async () => {
+  rig = await StagerRig.create();
+  workspace = rig.workspace;
+});
+
+afterEach(() => workspace.remove());
+
+describe("staging the copy of a file system", () => {
+  async function createCopy(content = "ext4"): Promise<Volume> {
+    const volume = await rig.createVolume();
+    workspace.pools.getVolume(volume.id).contentSource = { kind: "volume", volumeId: "source" };
+    workspace.filesystems.contents.set(workspace.path("devices", "ublkb0"), content);
+    return volume;
+  }
+
+  const renewals = () => workspace.filesystems.calls.filter((call) => call === "renewIdentity ext4");
+
+  async function restage(volume: Volume): Promise<void> {
+    await rig.stager.unstage(volume.id, rig.stagingPath);
+    workspace.filesystems.contents.set(workspace.path("devices", "ublkb0"), "ext4");
+    await rig.stage(volume);
+  }
+
+  test("gives it a uuid of its own after its repair, and once only", async () => {
+    const volume = await createCopy();
+    await rig.stage(volume);
+    expect(workspace.filesystems.calls.slice(0, 2)).toEqual(["repair ext4", "renewIdentity ext4"]);
+    await restage(volume);
+    expect(renewals()).toHaveLength(1);
+  });
+
+  test("does so again where that was cut short", async () => {
+    const volume = await createCopy();
+    workspace.filesystems.failures.set("renewIdentity", new Error("killed"));
+    await rejectionOf(rig.stage(volume));
+    expect(workspace.mounter.entries).toEqual([]);
+    workspace.filesystems.failures.clear();
+    await rig.stage(volume);
+    expect(renewals()).toHaveLength(2);
+  });
+
+  test("that was blank leaves the file system made now alone, later too", async () => {
+    const volume = await createCopy();
+    workspace.filesystems.contents.clear();
+    await rig.stage(volume);
+    await restage(volume);
+    expect(renewals()).toEqual([]);
+  });
+});
+
+describe("staging where a mount is already", () => {
+  /** As after the device of a staged volume was lost, and the volume got another. */
+  async function loseDevice(volume: Volume): Promise<void> {
+    workspace.blockDevices.isInUse = () => false;
+    await workspace.blockDevices.detach(volume.id);
+    workspace.mounter.lostDevices.add("259:0");
+    await workspace.blockDevices.attach({ ...specOfOther, volumeId: "other" });
+  }
+
+  const specOfOther = {
+    image: { kind: "file", path: "/other" },
+    sizeBytes: mebibyte,
+    readOnly: false,
+    logicalBlockSizeBytes: 512,
+    discard: false,
+  } as const;
+
+  test("of a device that is gone makes it anew", async () => {
+    const volume = await rig.createVolume();
+    await rig.stage(volume);
+    await loseDevice(volume);
+    await rig.stage(volume);
+    expect(workspace.mounter.entries).toMatchObject([{ source: workspace.path("devices", "ublkb1") }]);
+  });
+
+  test("of a device that is gone makes it anew though somebody still uses it", async () => {
+    const volume = await rig.createVolume();
+    await rig.stage(volume);
+    workspace.mounter.busyTargets.add(rig.stagingPath);
+    await loseDevice(volume);
+    await rig.stage(volume);
+    expect(workspace.mounter.entries).toMatchObject([{ source: workspace.path("devices", "ublkb1") }]);
+  });
+
+  test.each([
+    ["was shut down", "shutdown"],
+    ["became read-only after an error", "ro"],
+  ])("of a file system that %s makes it anew", async (_case, superOption) => {
+    const volume = await rig.createVolume();
+    await rig.stage(volume);
+    workspace.mounter.entries[0]?.superOptions.splice(0, 1, superOption);
+    await rig.stage(volume);
+    expect(workspace.mounter.entries).toMatchObject([{ superOptions: ["rw"] }]);
+  });
+
+  test("of a file system that cannot be read is refused while a pod has it", async () => {
+    const volume = await rig.createVolume();
+    await rig.stage(volume);
+    const target = await workspace.makeDirectory("targets", "pod");
+    await workspace.mounter.bind({ source: rig.stagingPath, target, readOnly: false });
+    workspace.mounter.accessFaults.set(rig.stagingPath, "EIO: i/o error, lstat");
+    const error = await rejectionOf(rig.stage(volume));
+    expect(error).toMatchObject({ code: "refused", message: /EIO.*\/pod shows it too: stop the pods that use it/ });
+    expect(workspace.mounter.entries).toHaveLength(2);
+  });
+
+  test("elsewhere, for a pod, mounts again without touching the file system", async () => {
+    const volume = await rig.createVolume();
+    await rig.stage(volume);
+    const target = await workspace.makeDirectory("targets", "pod");
+    await workspace.mounter.bind({ source: rig.stagingPath, target, readOnly: false });
+    await workspace.mounter.unmount(rig.stagingPath);
+    workspace.filesystems.calls.length = 0;
+    await rig.stage(volume);
+    expect(workspace.filesystems.calls).toEqual(["grow ext4"]);
+    expect(workspace.mounter.entries).toHaveLength(2);
+  });
+
+  test("of btrfs, which forgets the name of a device that is gone, makes it anew", async () => {
+    const volume = await rig.createVolume();
+    workspace.mounter.entries.push({ ...foreignMount(rig.stagingPath), fsType: "btrfs", source: "<missing disk>" });
+    await rig.stage(volume);
+    expect(workspace.mounter.entries).toMatchObject([{ source: workspace.path("devices", "ublkb0") }]);
+  });
+
+  test("of btrfs, whose number is not its device's, is recognised by name", async () => {
+    const btrfs = { ...mountCapability, fsType: "btrfs" } as MountCapability;
+    const range = { requiredBytes: 128n * mebibyte };
+    const request = { name: "data", range, capabilities: [btrfs], parameters: { provisioning: "thin" } };
+    const volume = await workspace.provisioner.create(request);
+    await rig.stage(volume, btrfs);
+    await rig.stage(volume, btrfs);
+    expect(workspace.mounter.entries).toHaveLength(1);
+  });
+});
