@@ -117,6 +117,11 @@ export class FakeBlockDevices implements BlockDevices {
     return this.copies.get(copyId)?.copy;
   }
 
+  /** Copies that were begun and not ended. */
+  get copyIds(): string[] {
+    return [...this.copies.keys()];
+  }
+
   async endCopy(copyId: string): Promise<void> {
     this.enter("endCopy", copyId);
     this.copies.delete(copyId);

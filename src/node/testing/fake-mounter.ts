@@ -85,9 +85,10 @@ export class FakeMounter implements Mounter {
     else this.readOnlyDevices.delete(devicePath);
   }
 
-  /** Whether a device or its file system is mounted anywhere. */
+  /** Whether a device's node or its file system is mounted anywhere. */
   uses(devicePath: string): boolean {
-    return this.entries.some((entry) => entry.source === devicePath);
+    const node = `/${basename(devicePath)}`;
+    return this.entries.some((entry) => entry.source === devicePath || entry.root === node);
   }
 
   private anonymousNumberOf(source: string): string {
