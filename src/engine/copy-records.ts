@@ -1,6 +1,6 @@
 import { mkdir, open } from "node:fs/promises";
 import { join } from "node:path";
-import { writeFileDurably } from "../system/files.js";
+import { temporaryPathOf, writeFileDurably } from "../system/files.js";
 import { type CopyRecord, formatCopyRecord, parseCopyRecord } from "./copy-record.js";
 import { readFolder, readIfThere, removeDurably } from "./durable-files.js";
 
@@ -22,7 +22,7 @@ export class CopyRecords {
     return text === undefined ? undefined : parseCopyRecord(text, copyId, path);
   }
 
-  /** The ids of all records, and those that have nothing but a file of progress: a crash can leave one. */
+  /** The ids of all records, and those that have only a file of progress, or half a record: a crash can leave these. */
   async list(): Promise<{ known: string[]; orphans: string[] }> {
     const names = await readFolder(this.folder);
     const idsOf = (ending: string) =>
@@ -31,7 +31,8 @@ export class CopyRecords {
         .map((name) => name.slice(0, -ending.length))
         .filter((id) => idPattern.test(id));
     const known = idsOf(".json");
-    return { known, orphans: idsOf(".progress").filter((id) => !known.includes(id)) };
+    const begun = new Set([...idsOf(".progress"), ...idsOf(temporaryPathOf(".json"))]);
+    return { known, orphans: [...begun].filter((id) => !known.includes(id)) };
   }
 
   /** Before the first file of progress. */

@@ -1,10 +1,11 @@
 import { readdir, readFile, rm } from "node:fs/promises";
 import { dirname } from "node:path";
-import { syncDirectory } from "../system/files.js";
+import { syncDirectory, temporaryPathOf } from "../system/files.js";
 
-/** Removes a file, if it is there, and makes the removal last. */
+/** Removes a file, if it is there, with what a crash has left of its next content, and makes the removal last. */
 export async function removeDurably(path: string): Promise<void> {
   await rm(path, { force: true });
+  await rm(temporaryPathOf(path), { force: true });
   await syncDirectory(dirname(path));
 }
 

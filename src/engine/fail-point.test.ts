@@ -14,6 +14,7 @@ beforeEach(() => {
     readAll: async () => ({ entries: [], problems: [] }),
     write: async ({ state }) => void steps.push(`write ${state}`),
     remove: async () => void steps.push("remove"),
+    removeUnwritten: async () => undefined,
   };
   jest.spyOn(process, "kill").mockImplementation((pid, signal) => {
     steps.push(`${signal} of ${pid === process.pid ? "itself" : pid}`);

@@ -27,6 +27,7 @@ function toReach(point: string): Reach {
 class MortalJournal implements Journal {
   readonly read: Journal["read"];
   readonly readAll: Journal["readAll"];
+  readonly removeUnwritten: Journal["removeUnwritten"];
 
   constructor(
     private readonly journal: Journal,
@@ -34,6 +35,7 @@ class MortalJournal implements Journal {
   ) {
     this.read = (volumeId) => journal.read(volumeId);
     this.readAll = () => journal.readAll();
+    this.removeUnwritten = (volumeId) => journal.removeUnwritten(volumeId);
   }
 
   async write(entry: Parameters<Journal["write"]>[0]): Promise<void> {

@@ -106,9 +106,11 @@ test("a copy whose record cannot be read has failed for good, and hinders no dev
   expect(await readdir(copiesFolder())).toEqual([]);
 });
 
-test("a file of progress without a record is cleared away", async () => {
+test("a file of progress without a record, and half a record, are cleared away", async () => {
   await engine.startCopies([await prepare("one")], { deadlineMs: 1_000 });
   await writeFile(join(copiesFolder(), "lost.progress"), "");
+  await writeFile(join(copiesFolder(), "half.progress"), "");
+  await writeFile(join(copiesFolder(), "half.json.tmp"), "{");
   await restartAfterKill();
   expect((await readdir(copiesFolder())).sort()).toEqual(["copy-one.json", "copy-one.progress"]);
 });

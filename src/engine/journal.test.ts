@@ -61,11 +61,15 @@ test("has nothing before the first write, and forgets what was removed", async (
   expect(await journal.readAll()).toEqual({ entries: [], problems: [] });
 });
 
-test("leaves no temporary file and does not read one that a crash left", async () => {
+test("leaves no temporary file, and neither reads nor keeps one that a crash left", async () => {
   await journal.write(entry);
   expect(await readdir(join(folder, "engine", "devices"))).toEqual(["vol-1.json"]);
   await writeFile(`${pathOf("vol-2")}.tmp`, "half a rec");
   expect((await journal.readAll()).problems).toEqual([]);
+  await journal.removeUnwritten("vol-2");
+  await writeFile(`${pathOf("vol-1")}.tmp`, "half a rec");
+  await journal.remove("vol-1");
+  expect(await readdir(join(folder, "engine", "devices"))).toEqual([]);
 });
 
 test("refuses a newer format and says what to do", async () => {

@@ -1,7 +1,7 @@
-import { mkdir } from "node:fs/promises";
+import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { toMessage } from "../errors.js";
-import { writeFileDurably } from "../system/files.js";
+import { temporaryPathOf, writeFileDurably } from "../system/files.js";
 import { readFolder, readIfThere, removeDurably } from "./durable-files.js";
 import { formatEntry, type JournalEntry, parseEntry } from "./journal-entry.js";
 
@@ -14,6 +14,8 @@ export interface Journal {
   /** Once it resolves the entry survives a crash. */
   write(entry: JournalEntry): Promise<void>;
   remove(volumeId: string): Promise<void>;
+  /** Clears away what a crash has left of a first entry that was never there. Nobody may be writing one. */
+  removeUnwritten(volumeId: string): Promise<void>;
 }
 
 export interface JournalContents {
@@ -58,6 +60,10 @@ export class FileJournal implements Journal {
   async remove(volumeId: string): Promise<void> {
     await mkdir(this.folder, { recursive: true, mode: 0o700 });
     await removeDurably(this.toPath(volumeId));
+  }
+
+  async removeUnwritten(volumeId: string): Promise<void> {
+    await rm(temporaryPathOf(this.toPath(volumeId)), { force: true });
   }
 
   private async readInto({ entries, problems }: JournalContents, volumeId: string): Promise<void> {

@@ -103,6 +103,7 @@ describe("UblkBlockDevices", () => {
     engine = node.startEngine((journal) => ({
       read: (volumeId) => journal.read(volumeId),
       readAll: () => journal.readAll(),
+      removeUnwritten: (volumeId) => journal.removeUnwritten(volumeId),
       remove: (volumeId) => journal.remove(volumeId),
       write: async (entry) => {
         entered.open();
@@ -130,6 +131,7 @@ describe("UblkBlockDevices", () => {
     engine = node.startEngine((journal) => ({
       read: (volumeId) => journal.read(volumeId),
       readAll: () => journal.readAll(),
+      removeUnwritten: (volumeId) => journal.removeUnwritten(volumeId),
       remove: (volumeId) => journal.remove(volumeId),
       write: async (entry) => {
         if (isFull) throw Object.assign(new Error("ENOSPC: no space left on device"), { code: "ENOSPC" });

@@ -91,7 +91,7 @@ export class UblkBlockDevices implements BlockDevices {
   async detach(volumeId: string): Promise<void> {
     await this.exclusively(volumeId, async () => {
       const entry = await this.parts.journal.read(volumeId);
-      if (!entry) return;
+      if (!entry) return await this.parts.journal.removeUnwritten(volumeId);
       await this.removal.remove(entry, await this.volumes.match(entry));
       this.parts.logger.info(toFields(entry), "device detached");
       this.served.events.emit({ kind: "detached", volumeId, deviceId: entry.deviceId ?? -1 });

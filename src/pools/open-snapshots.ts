@@ -1,3 +1,4 @@
+import { rm } from "node:fs/promises";
 import type { BlockDevices } from "../engine/block-devices.js";
 import type { Logger } from "../log.js";
 import type { ImageFiles } from "../system/image-files.js";
@@ -54,7 +55,8 @@ class Opening {
   ) {}
 
   async readPool(pool: Pool): Promise<void> {
-    const { snapshots, groups, unusable, orphans } = await scanSnapshots(pool);
+    const { snapshots, groups, unusable, orphans, unwrittenGroups } = await scanSnapshots(pool);
+    for (const path of unwrittenGroups) await rm(path, { force: true });
     this.found.push(...snapshots);
     for (const group of groups) this.store.index.putGroup(group);
     for (const id of orphans) this.leftovers.push({ pool, id });

@@ -1,4 +1,4 @@
-import { readdir, rm } from "node:fs/promises";
+import { readdir, rm, writeFile } from "node:fs/promises";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { mebibyte, mountCapability, rejectionOf, Workspace } from "../testing/workspace.js";
 import { ImageUse } from "./image-use.js";
@@ -109,6 +109,12 @@ describe("a group is refused and leaves nothing", () => {
     expect(await readdir(workspace.path("disk", "snapshots"))).toEqual([]);
     expect(workspace.snapshots.store.index.list()).toEqual([]);
   });
+});
+
+test("half a record of a group, which a crash left, is removed at the next start", async () => {
+  await writeFile(workspace.path("disk", "groups", "0815.json.tmp"), "{");
+  await workspace.reopen();
+  expect(await leftOnDisk()).toEqual([]);
 });
 
 describe("the members of a group", () => {

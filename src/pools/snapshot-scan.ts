@@ -1,6 +1,7 @@
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { DriverError, hasErrno, toMessage } from "../errors.js";
+import { temporaryPathOf } from "../system/files.js";
 import { readAllocatedBytes } from "./image.js";
 import type { Pool } from "./pool.js";
 import { readRecord } from "./record-file.js";
@@ -16,17 +17,20 @@ export interface SnapshotContent {
   unusable: Array<{ id: string; reason: string }>;
   /** Ids of images without a record. */
   orphans: string[];
+  /** Paths of group records that were never finished: a group without its record does not exist. */
+  unwrittenGroups: string[];
 }
 
 /** Reads and books every snapshot of a pool. One bad record never hides the others. */
 export async function scanSnapshots(pool: Pool): Promise<SnapshotContent> {
-  const content: SnapshotContent = { snapshots: [], groups: [], unusable: [], orphans: [] };
+  const content: SnapshotContent = { snapshots: [], groups: [], unusable: [], orphans: [], unwrittenGroups: [] };
   for (const entry of await readdir(pool.directory.snapshotsPath, { withFileTypes: true })) {
     if (entry.isDirectory() && isVolumeId(entry.name)) await scanSnapshot(pool, entry.name, content);
   }
   for (const name of await readdir(pool.directory.groupsPath)) {
     const id = name.replace(/\.json$/, "");
     if (name !== id && isVolumeId(id)) await scanGroup(pool, id, content);
+    if (name.endsWith(temporaryPathOf(".json"))) content.unwrittenGroups.push(join(pool.directory.groupsPath, name));
   }
   return content;
 }

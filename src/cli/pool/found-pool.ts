@@ -91,7 +91,7 @@ async function readContent(pool: Pool): Promise<{ content: PoolContent; snapshot
   const snapshots: SnapshotContent =
     (await isThere(snapshotsPath)) && (await isThere(groupsPath))
       ? await scanSnapshots(pool)
-      : { snapshots: [], groups: [], unusable: [], orphans: [] };
+      : { snapshots: [], groups: [], unusable: [], orphans: [], unwrittenGroups: [] };
   return { content, snapshots };
 }
 

@@ -37,6 +37,7 @@ export class CrashPoint {
       readAll: () => journal.readAll(),
       write: (entry) => step(`journal ${entry.state}`, () => journal.write(entry)),
       remove: (volumeId) => step("journal remove", () => journal.remove(volumeId)),
+      removeUnwritten: (volumeId) => journal.removeUnwritten(volumeId),
     };
   }
 
