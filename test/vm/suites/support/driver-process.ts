@@ -26,6 +26,8 @@ export interface DriverSettings {
   stateDir?: string;
   /** Where its output is appended. Default: `driver.log` in `directory`. */
   logPath?: string;
+  /** Beside the variables of this process. */
+  environment?: Record<string, string>;
 }
 
 export interface ExitStatus {
@@ -171,7 +173,8 @@ function findComplaint(output: string): string {
 function spawnDriver(settings: DriverSettings, logPath: string): ChildProcess {
   const log = openSync(logPath, "a");
   try {
-    return spawn(process.execPath, [driverProgram, ...driverArguments(settings)], { stdio: ["ignore", log, log] });
+    const env = { ...process.env, ...settings.environment };
+    return spawn(process.execPath, [driverProgram, ...driverArguments(settings)], { stdio: ["ignore", log, log], env });
   } finally {
     closeSync(log);
   }

@@ -36,6 +36,10 @@ export class SnapshotCalls {
     return given((await this.client().call(ControllerService.getSnapshot, request)).snapshot);
   }
 
+  async whenReady(snapshotId: string): Promise<void> {
+    await waitFor(`snapshot ${snapshotId} is ready`, async () => (await this.get(snapshotId)).readyToUse);
+  }
+
   async listIds(): Promise<string[]> {
     const { entries } = await this.client().call(ControllerService.listSnapshots, ListSnapshotsRequest.fromPartial({}));
     return entries.map(({ snapshot }) => given(snapshot).snapshotId);
