@@ -41,3 +41,14 @@ test-stress: $(PROOF_TOOLS) ## hundreds of devices at once, a thousand cycles, l
 	$(call say,Stress on kernel $(KERNEL))
 	$(call PROVE,PROOF_LIMIT_S=3600,stress)
 	$(call PROVE,PROOF_MEMORY_MB=512 PROOF_LIMIT_S=1800,memory-pressure)
+
+.PHONY: test-csi-model
+test-csi-model: $(PROOF_TOOLS) ## random calls and deaths of the driver beside a model: KERNEL=uml|6.12|6.18|7.3 SEQUENCES=n SEED=n
+	$(call say,Comparing the driver with a model on kernel $(KERNEL))
+	$(call PROVE,UBLK_SEQUENCES=$(or $(SEQUENCES),100) UBLK_SEED=$(SEED) PROOF_LIMIT_S=7200,csi-model)
+
+.PHONY: test-csi-fail-points
+test-csi-fail-points: build ## the driver dies at every step of every RPC that changes something: KERNEL=uml|6.12|6.18|7.3 RPC=name
+	$(call say,Letting the driver die at every step on kernel $(KERNEL))
+	@scripts/install-packages vm && test/vm/kernels/fetch $(KERNEL)
+	@UBLK_FAIL_POINTS=all UBLK_EVERY=1 UBLK_RPC=$(RPC) test/vm/run-suites $(KERNEL) csi-fail-points

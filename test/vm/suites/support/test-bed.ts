@@ -81,14 +81,17 @@ export class TestBed {
     this.driver = await this.driver.restart();
   }
 
-  /** Ends all there is and puts the machine back; whatever the driver should have removed itself is an error. */
-  async dispose(): Promise<void> {
+  /**
+   * Ends all there is and puts the machine back; whatever the driver should have removed itself is an error. By force also
+   * what it was never asked to remove.
+   */
+  async dispose({ byForce = false } = {}): Promise<void> {
     const problems: unknown[] = [];
     const attempt = (action: () => Promise<unknown>) => action().catch((error: unknown) => problems.push(error));
     for (const volume of this.volumes.filter(({ isCreated }) => isCreated)) await attempt(() => volume.finish());
     await attempt(() => this.driver.terminate());
     await attempt(() => this.keepLog());
-    if (problems.length > 0) await attempt(() => this.removeByForce());
+    if (byForce || problems.length > 0) await attempt(() => this.removeByForce());
     await unmountMemoryPools(this.directory);
     await attempt(() => this.place.release());
     await attempt(() => waitUntilNothingIsLeft(this.before));
