@@ -30,8 +30,8 @@ export class PoolPromises {
   private readonly cloneIds = new Set<string>();
   /** Of images that have all that is booked for them, and never give any of it back: thick volumes, and snapshots. */
   private readonly settledIds = new Set<string>();
-
   private readonly families = new Families();
+  private changeCount = 0;
 
   constructor(private readonly images: PoolImages) {}
 
@@ -57,6 +57,7 @@ export class PoolPromises {
   /** Another booking, or another image that has its blocks. */
   noteChange(id: string): void {
     this.settledIds.delete(id);
+    this.changeCount += 1;
     this.images.sharedBytes?.forget(id);
   }
 
@@ -66,6 +67,7 @@ export class PoolPromises {
     this.snapshotIds.delete(id);
     this.cloneIds.delete(id);
     this.settledIds.delete(id);
+    this.changeCount += 1;
     this.families.remove(id);
     this.images.sharedBytes?.forgetAll();
   }
@@ -73,6 +75,7 @@ export class PoolPromises {
   /** Of these bookings, with shares of blocks that may be so old. Never too little. */
   async read(bookings: ReadonlyArray<[id: string, bytes: bigint]>, sharedAgeMsMax = 0): Promise<PromisedBytes> {
     const promised = { outstandingBytes: 0n, demandBytes: 0n };
+    const { changeCount } = this;
     const stamps = new Map<ReadonlySet<string>, string | undefined>();
     const booked = new Set(bookings.map(([id]) => id));
     for (const [id, bookedBytes] of bookings) {
@@ -83,7 +86,7 @@ export class PoolPromises {
         if (!stamps.has(family)) stamps.set(family, await this.readStamp(family, booked));
         sharedBytes = await this.readShared(id, path, { stamp: stamps.get(family), ageMsMax: sharedAgeMsMax });
       }
-      const missing = await this.readMissing(id, path, bookedBytes);
+      const missing = await this.readMissing(id, path, { bookedBytes, changeCount });
       promised.outstandingBytes += missing.ofBooked + sharedBytes;
       promised.demandBytes += missing.ofSize + sharedBytes;
     }
@@ -105,12 +108,14 @@ export class PoolPromises {
   private async readMissing(
     id: string,
     path: string,
-    bookedBytes: bigint,
+    { bookedBytes, changeCount }: { bookedBytes: bigint; changeCount: number },
   ): Promise<{ ofBooked: bigint; ofSize: bigint }> {
     if (this.settledIds.has(id)) return { ofBooked: 0n, ofSize: 0n };
     const allocatedBytes = await readAllocatedBytes(path);
     const thinSizeBytes = this.thinSizes.get(id);
-    if (thinSizeBytes === undefined && allocatedBytes >= bookedBytes) this.settledIds.add(id);
+    const isSettled = thinSizeBytes === undefined && allocatedBytes >= bookedBytes;
+    // More may be booked for it since the bookings were read.
+    if (isSettled && changeCount === this.changeCount) this.settledIds.add(id);
     const missingOf = (bytes: bigint) => maxBytes(bytes - allocatedBytes, 0n);
     return { ofBooked: missingOf(bookedBytes), ofSize: missingOf(thinSizeBytes ?? bookedBytes) };
   }

@@ -148,8 +148,10 @@ export class Pool {
    */
   async growVolume(volume: Volume, toBytes: bigint): Promise<Volume> {
     const bookedBytes = this.bookedBytesOf({ ...volume, sizeBytes: toBytes });
-    await this.book((usage) => this.ledger.grow(volume.id, bookedBytes, usage));
-    this.promises.noteChange(volume.id);
+    await this.book((usage) => {
+      this.ledger.grow(volume.id, bookedBytes, usage);
+      this.promises.noteChange(volume.id);
+    });
     const growing = { ...volume, growingToBytes: toBytes };
     try {
       await this.writeVolume(growing);

@@ -24,7 +24,8 @@ export async function findPoolFindings(
     });
   }
   for (const each of found) {
-    findings.push(...(await temporaryFiles(each, stateDir))); // first, so that a repair finds the folders that had only these empty
+    // First, so that a repair finds the folders empty that had only these.
+    findings.push(...(await temporaryFiles(each, stateDir)));
     findings.push(...(await volumeFindings(each)), ...(await snapshotFindings(each)), ...groupFindings(each, found));
   }
   return findings;

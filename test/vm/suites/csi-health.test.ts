@@ -59,6 +59,23 @@ function deviceNameOf({ stagingPath }: TestVolume): string {
   return basename(source);
 }
 
+/** Overwrites the first of these words in a file. Not by the offsets of grep, which are wrong behind a hole. */
+async function damage(path: string, words: string): Promise<void> {
+  const file = await open(path, "r+");
+  try {
+    const piece = Buffer.alloc(mebibyte);
+    for (let start = 0; (await file.read(piece, 0, mebibyte, start)).bytesRead > 0; start += mebibyte) {
+      const offset = piece.indexOf(words);
+      if (offset < 0) continue;
+      await file.write("nonsense", start + offset);
+      return;
+    }
+    throw new Error(`${path} has no "${words}"`);
+  } finally {
+    await file.close();
+  }
+}
+
 test("volumes that are well have nothing wrong, staged or not, nor has what they stand on", async () => {
   const volume = mounted("well", "ext4", 64 * mebibyte);
   await volume.create();
@@ -88,13 +105,10 @@ describe("a file system", () => {
     await writeFile(`${volume.targetPath}/file`, words.repeat(4096));
     await volume.unpublish();
     await volume.unstage();
-    const [where] = (await runCommand("grep", ["-zabo", "-m1", words, bed.imagePath(volume)])).split(":");
-    const image = await open(bed.imagePath(volume), "r+");
-    await image.write("nonsense", Number(where));
-    await image.close();
+    await damage(bed.imagePath(volume), words);
     await volume.stage();
     await volume.publish();
-    await tryCommand("cat", [`${volume.targetPath}/file`]); // fails, unless btrfs has another copy
+    expect((await tryCommand("cat", [`${volume.targetPath}/file`])).stderr).toContain("Input/output error");
     const { node, controller } = await readHealth(volume);
     const message = expect.stringMatching(/^btrfs has counted \d+ errors \(.*corruption \d+/);
     expect(node).toEqual([{ status: degraded, reason: "FilesystemErrors", message }]);

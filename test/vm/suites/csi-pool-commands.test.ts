@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { access, mkdir, readdir, readFile, rename, rm, rmdir, truncate, unlink, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rename, rm, rmdir, truncate, unlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, expect, test } from "@jest/globals";
 import { compareDevice, createRandomFile, readAllocatedBytes, writeToDevice } from "./support/device-io.js";
@@ -107,7 +107,10 @@ test("an import that is killed leaves an image without a record, which check sho
   await createRandomFile(`${root}/large`, 192 * mebibyte);
   const child = spawn(process.execPath, poolArguments(settings, ["import", `${root}/large`, "--name", "cut-short"]));
   const exited = once(child, "exit");
-  const isUnderWay = async () => (await readdir(`${before}/volumes`))[0];
+  const isUnderWay = async () => {
+    const [found] = await readdir(`${before}/volumes`);
+    return found !== undefined && (await readdir(`${before}/volumes/${found}`)).includes("image") && found;
+  };
   const id = await waitFor("the import makes its image", isUnderWay, { intervalMs: 0, timeoutMs: 60_000 });
   child.kill("SIGKILL");
   await exited;
@@ -197,7 +200,6 @@ test("a pool that moved is refused on the other node until it is adopted, and ha
 
 /** Whether a process has this file open. */
 async function isOpen(path: string): Promise<boolean> {
-  await access(path);
   return (
     (await runCommand("sh", ["-c", `ls -l /proc/[0-9]*/fd 2>/dev/null | grep -cF "${path}" || true`])).trim() !== "0"
   );
