@@ -7,7 +7,7 @@ import { readTraces, type Traces } from "./support/traces.js";
 import { waitFor } from "./support/wait-for.js";
 
 /** Each death takes a start of the driver, so all of them are for `make test-csi-fail-points`. */
-const stride = process.env.UBLK_FAIL_POINTS === "all" ? 1 : byScale({ full: 4, smoke: 12 });
+const stride = process.env.UBLK_FAIL_POINTS === "all" ? 1 : byScale({ full: 16, smoke: 24 });
 const timeoutMs = 1_800_000;
 const names = failPhaseNames.filter((name) => name.startsWith(process.env.UBLK_RPC ?? ""));
 
