@@ -191,6 +191,7 @@ Status Device::start_queues(Control& control) {
     spec.gate = &gate_;
     spec.limiter = &limiter_;
     spec.copies = &copies_;
+    spec.stalls_load = loses_late_requests();
     const Status status = choose_cpus(control, spec);
     if (!status.ok()) return status;
     QueueEvents events = {.on_io_error = events_.on_io_error, .on_ended = [this] { on_queue_ended(); }};
@@ -200,6 +201,14 @@ Status Device::start_queues(Control& control) {
   }
   copies_.connect([this] { wake_queues(); });
   return Status::success();
+}
+
+// Before 6.15 a request that comes between the last look of a released queue and the end of its ring is
+// neither answered nor given to the next server: the device waits for it for ever, and so does whoever wants
+// to recover or remove it. QUIESCE, of 6.16, is the first feature that tells a kernel without that flaw. What
+// is not answered must come again for this to be harmless.
+bool Device::loses_late_requests() const {
+  return (info_.flags & abi::f_quiesce) == 0 && (info_.flags & abi::f_user_recovery_reissue) != 0;
 }
 
 Status Device::choose_cpus(Control& control, QueueSpec& spec) const {

@@ -95,6 +95,7 @@ class Device {
   DeviceName name() const { return DeviceName(info_); }
   Status negotiate_params(Control& control);
   Status start_queues(Control& control);
+  bool loses_late_requests() const;
   Status choose_cpus(Control& control, QueueSpec& spec) const;
   Status begin_recovery(Control& control);
   int stop(Control& control, bool only_if_unused, const char*& step);

@@ -16,6 +16,15 @@
 
 namespace ublk {
 
+namespace {
+
+// Whoever waits for an answer sends nothing new: that long without a request, and none is on its way.
+constexpr uint64_t calm_ns = 20'000'000;
+// Whoever does not wait shall not keep the next server from starting.
+constexpr uint64_t stall_limit_ns = 500'000'000;
+
+}  // namespace
+
 Queue::Queue(QueueSpec spec, QueueEvents events)
     : spec_(std::move(spec)),
       events_(std::move(events)),
@@ -139,8 +148,19 @@ void Queue::serve() {
   // The commits of a drained queue's last requests are still only queued; unsent, the next server would do
   // those requests again.
   if (!broken_) submit();
+  if (unanswered_) wait_until_load_stalls();
   admission_.end();
   if (!draining_) events_.on_ended();
+}
+
+void Queue::wait_until_load_stalls() {
+  const uint64_t end_ns = monotonic_ns() + stall_limit_ns;
+  while (!broken_ && monotonic_ns() < end_ns) {
+    const int entered = ring_.submit_and_wait_for_ns(calm_ns);
+    if (entered == -ETIME) return;
+    if (entered < 0 && entered != -EINTR) broken_ = true;
+    for (const Completion& completion : ring_.take_completions()) handle(completion);
+  }
 }
 
 void Queue::submit() {
@@ -246,6 +266,7 @@ void Queue::handle_bell() {
   if (!bell_.watch(ring_)) broken_ = true;
   if (drain_wanted_) {
     draining_ = true;
+    unanswered_ = spec_.stalls_load;
     target_queue_.begin_drain();
   }
   if (spec_.target->ops->on_bell != nullptr) spec_.target->ops->on_bell(*spec_.target, target_queue_);
@@ -293,6 +314,7 @@ void Queue::abandon(uint16_t tag) {
 }
 
 void Queue::finish(Tag& tag, int64_t result) {
+  if (unanswered_) return abandon(tag.request.tag);
   set_serving_count(serving_count_ - 1);
   result = payload_.hand_over(tag.request, result);
   count(tag, result);

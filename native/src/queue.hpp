@@ -51,6 +51,10 @@ struct QueueSpec {
   Gate* gate = nullptr;             // outlives the queue; null: it is never closed
   Limiter* limiter = nullptr;       // outlives the queue; null: no limits
   CopyBarrier* copies = nullptr;    // outlives the queue; null: the target is never copied
+  // A drained queue answers nothing more, and its ring goes when nothing comes any more. For kernels that
+  // lose a request which comes while its server's ring goes, and give what is not answered to the next
+  // server.
+  bool stalls_load = false;
 };
 
 // One hardware queue: one thread, one ring for ublk commands and target I/O alike.
@@ -65,8 +69,7 @@ class Queue : private TargetAnswers {
   // Has the thread look again at what others may have changed: the admission and the target's answers. Any
   // thread.
   void wake() { bell_.ring(); }
-  // Asks the thread to finish what the target works on, leave newer requests to the next server, and end. Any
-  // thread.
+  // Asks the thread to let the target finish, leave newer requests to the next server, and end. Any thread.
   void drain();
   // Returns when the thread has ended: after drain(), or when the kernel aborted every tag.
   void join() { thread_.join(); }
@@ -83,6 +86,7 @@ class Queue : private TargetAnswers {
   int open_target_queue();
   int fetch_all_tags();
   void serve();
+  void wait_until_load_stalls();
   int enter_ring();
   bool done() const;
 
@@ -126,6 +130,7 @@ class Queue : private TargetAnswers {
   int handed_over_ = -EINPROGRESS;  // the kernel's answer to a batch of all tags
   std::atomic<bool> drain_wanted_{false};
   bool draining_ = false;
+  bool unanswered_ = false;  // while draining: results stay here, and the next server gets the requests again
   bool broken_ = false;
   QueueCounters counters_;
   Admission admission_;

@@ -96,6 +96,21 @@ TEST_F(QueueLife, DrainLeavesNewRequestsToTheNextServer) {
   EXPECT_EQ(rig.driver().take_command()->io.tag, 0);
 }
 
+TEST_F(QueueLife, DrainOfAQueueThatStallsItsLoadAnswersNothing) {
+  HoldingTarget holding;
+  const std::unique_ptr<QueueRig> rig = QueueRig::stalling(holding.target(), 4);
+  rig->deliver(0, abi::op_write, 0, 8);
+  rig->deliver(2, abi::op_write, 8, 16);
+  ASSERT_TRUE(wait_until([&] { return rig->queue().counters().in_flight == 2; }));
+  rig->queue().drain();
+  holding.let_go(2);
+  rig->queue().join();
+  EXPECT_EQ(rig->driver().waiting_commands(), 0u) << "an answer would bring new requests while the ring goes";
+  EXPECT_EQ(rig->queue().counters().in_flight, 0u);
+  EXPECT_TRUE(rig->errors().empty());
+  EXPECT_EQ(rig->ends(), 0);
+}
+
 TEST_F(QueueLife, DestroyingAServingQueueEndsItsThread) {
   const size_t before = open_file_count();
   { QueueRig rig(null_, 8); }

@@ -30,6 +30,14 @@ QueueRig::QueueRig(const Target& target, uint16_t depth, DataMode mode) {
   start(std::move(spec));
 }
 
+std::unique_ptr<QueueRig> QueueRig::stalling(const Target& target, uint16_t depth) {
+  std::unique_ptr<QueueRig> rig(new QueueRig());
+  QueueSpec spec = rig->spec_of(target, depth);
+  spec.stalls_load = true;
+  rig->start(std::move(spec));
+  return rig;
+}
+
 QueueSpec QueueRig::spec_of(const Target& target, uint16_t depth) const {
   return {.device_id = 12,
           .queue_id = queue_id_,

@@ -23,6 +23,8 @@ class QueueRig {
   QueueRig(const Target& target, uint16_t depth, Gate* gate, Limiter* limiter)
       : QueueRig(target, depth, Reasons{.gate = gate, .limiter = limiter}) {}
   QueueRig(const Target& target, uint16_t depth, DataMode mode);
+  // A queue that stalls its load before it ends.
+  static std::unique_ptr<QueueRig> stalling(const Target& target, uint16_t depth);
 
   FakeDriver& driver() { return driver_; }
   Queue& queue() { return *queue_; }
@@ -43,6 +45,7 @@ class QueueRig {
   std::vector<IoError> errors() const;
 
  private:
+  QueueRig() = default;
   QueueSpec spec_of(const Target& target, uint16_t depth) const;
   void start(QueueSpec spec);
 

@@ -51,6 +51,8 @@ test.each(machines)("%s %s: %j", (release, version, expected) => {
 const notes: [string, string, boolean][] = [
   ["recovery-fixes-missing", "6.12.117+deb12-amd64", true],
   ["recovery-fixes-missing", "7.1.0", false],
+  ["late-request-lost", "6.12.117+deb12-amd64", true],
+  ["late-request-lost", "6.15.0", false],
   ["resize-before-start", "6.15.9", false],
   ["resize-before-start", "6.16.0", true],
   ["resize-before-start", "7.0.0-rc3", true],

@@ -65,6 +65,14 @@ export const knownKernels: readonly KnownKernel[] = [
     cure: "try recovery under load before you rely on it",
   },
   {
+    id: "late-request-lost",
+    severity: "note",
+    // Seen on 6.12.117; 6.15 moved the abort of a server's requests to where its last descriptor is closed.
+    ranges: [{ before: "6.15" }],
+    trouble: "may wait for ever for a request that comes in the moment in which a server ends",
+    cure: "nothing for planned ends: devices of this library stall their load first; after a kill it is unlikely",
+  },
+  {
     id: "resize-before-start",
     severity: "note",
     ranges: [{ from: "6.16", before: "7.0.0-rc4" }],
