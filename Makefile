@@ -95,7 +95,7 @@ VM_SUITES := $(foreach kernel,$(TEST_KERNELS) udev-uml csi-uml,vm-$(kernel)-gues
   $(foreach pool,disk scratch,vm-uml-sanity-real-$(pool)-mount vm-uml-sanity-real-$(pool)-block)
 
 # Two at a time: a guest keeps little more than one processor busy. The longest come first.
-GUEST_RUNS := test-vm-on-uml test-csi-vm-on-uml test-vm-on-6.12 test-vm-on-7.3 test-vm-udev-on-uml test-vm-on-6.1
+GUEST_RUNS := test-vm-on-uml test-csi-vm-daily test-vm-on-6.12 test-vm-on-7.3 test-vm-udev-on-uml test-vm-on-6.1
 
 .PHONY: test
 test: ## everything: lint, unit, native, csi-sanity, and the guest suites on uml, 6.1 (which has no ublk), 6.12 and 7.3
@@ -165,6 +165,11 @@ test-csi-vm-on-%: build
 	@scripts/install-packages vm
 	@test/vm/kernels/fetch $*
 	@test/vm/run-suites $* --csi $(call named_lines,csi-$*)
+
+# In the smoke run's extent, which keeps `make test` within an hour.
+.PHONY: test-csi-vm-daily
+test-csi-vm-daily:
+	@UBLK_SUITE=smoke $(MAKE) test-csi-vm-on-uml
 
 .PHONY: test-vm-udev
 test-vm-udev: test-vm-udev-on-$(KERNEL) ## the suites that need udev running in the guest: KERNEL=uml|6.12|6.18|7.3
