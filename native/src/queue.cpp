@@ -18,10 +18,11 @@ namespace ublk {
 
 namespace {
 
-// Whoever waits for an answer sends nothing new: that long without a request, and none is on its way.
-constexpr uint64_t calm_ns = 20'000'000;
+// Whoever waits for an answer sends nothing new: that long without a request, and none is on its way, even
+// where whoever got the last answers is slow to run.
+constexpr uint64_t calm_ns = 100'000'000;
 // Whoever does not wait shall not keep the next server from starting.
-constexpr uint64_t stall_limit_ns = 500'000'000;
+constexpr uint64_t stall_limit_ns = 1'000'000'000;
 
 }  // namespace
 
@@ -155,7 +156,7 @@ void Queue::serve() {
 
 void Queue::wait_until_load_stalls() {
   const uint64_t end_ns = monotonic_ns() + stall_limit_ns;
-  while (!broken_ && monotonic_ns() < end_ns) {
+  while (!broken_ && commands_.armed_count() != 0 && monotonic_ns() < end_ns) {
     const int entered = ring_.submit_and_wait_for_ns(calm_ns);
     if (entered == -ETIME) return;
     if (entered < 0 && entered != -EINTR) broken_ = true;
@@ -314,7 +315,9 @@ void Queue::abandon(uint16_t tag) {
 }
 
 void Queue::finish(Tag& tag, int64_t result) {
-  if (unanswered_) return abandon(tag.request.tag);
+  // The driver learns of the end from the tags that it holds, and only after half a minute when it holds
+  // none.
+  if (unanswered_ && commands_.armed_count() != 0) return abandon(tag.request.tag);
   set_serving_count(serving_count_ - 1);
   result = payload_.hand_over(tag.request, result);
   count(tag, result);

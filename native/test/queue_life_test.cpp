@@ -111,6 +111,19 @@ TEST_F(QueueLife, DrainOfAQueueThatStallsItsLoadAnswersNothing) {
   EXPECT_EQ(rig->ends(), 0);
 }
 
+TEST_F(QueueLife, AQueueThatStallsItsLoadLeavesTheDriverATag) {
+  HoldingTarget holding;
+  const std::unique_ptr<QueueRig> rig = QueueRig::stalling(holding.target(), 2);
+  rig->deliver(0, abi::op_write, 0, 8);
+  rig->deliver(1, abi::op_write, 8, 8);
+  ASSERT_TRUE(wait_until([&] { return rig->queue().counters().in_flight == 2; }));
+  rig->queue().drain();
+  holding.let_go(2);
+  rig->queue().join();
+  ASSERT_EQ(rig->driver().waiting_commands(), 1u) << "without one the driver does not see the ring go";
+  EXPECT_EQ(rig->driver().take_command()->operation, abi::io_commit_and_fetch_req);
+}
+
 TEST_F(QueueLife, DestroyingAServingQueueEndsItsThread) {
   const size_t before = open_file_count();
   { QueueRig rig(null_, 8); }
