@@ -98,7 +98,7 @@ VM_SUITES := $(foreach kernel,$(TEST_KERNELS) udev-uml csi-uml,vm-$(kernel)-gues
 GUEST_RUNS := test-vm-on-uml test-csi-vm-daily test-vm-on-6.12 test-vm-on-7.3 test-vm-udev-on-uml test-vm-on-6.1
 
 .PHONY: test
-test: ## everything: lint, unit, native, csi-sanity, and the guest suites on uml, 6.1 (which has no ublk), 6.12 and 7.3
+test: ## everything: lint, unit, native, csi-sanity, the guest suites on uml and 6.12, what is new in 7.3, and 6.1 (which has no ublk)
 	@rm -rf $(RESULTS) && mkdir -p $(RESULTS)
 	@status=0; \
 	for part in lint test-unit test-native test-sanity test-bed guests-ready; do \
@@ -166,7 +166,7 @@ test-csi-vm-on-%: build
 	@test/vm/kernels/fetch $*
 	@test/vm/run-suites $* --csi $(call named_lines,csi-$*)
 
-# In the smoke run's extent, which keeps `make test` within an hour.
+# In the smoke run's extent: `make test` has an hour.
 .PHONY: test-csi-vm-daily
 test-csi-vm-daily:
 	@UBLK_SUITE=smoke $(MAKE) test-csi-vm-on-uml

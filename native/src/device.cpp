@@ -203,10 +203,10 @@ Status Device::start_queues(Control& control) {
   return Status::success();
 }
 
-// Before 6.15 a request that comes between the last look of a released queue and the end of its ring is
-// neither answered nor given to the next server: the device waits for it for ever, and so does whoever wants
-// to recover or remove it. QUIESCE, of 6.16, is the first feature that tells a kernel without that flaw. What
-// is not answered must come again for this to be harmless.
+// Seen on 6.12: a request that comes between the last look of a released queue and the end of its ring is
+// neither answered nor given to the next server; the device waits for it for ever, and so does whoever wants
+// to recover or remove it. Not seen where there is QUIESCE (6.16). What is not answered must come again for
+// this to be harmless.
 bool Device::loses_late_requests() const {
   return (info_.flags & abi::f_quiesce) == 0 && (info_.flags & abi::f_user_recovery_reissue) != 0;
 }

@@ -67,7 +67,7 @@ export const knownKernels: readonly KnownKernel[] = [
   {
     id: "late-request-lost",
     severity: "note",
-    // Seen on 6.12.117; 6.15 moved the abort of a server's requests to where its last descriptor is closed.
+    // Seen on 6.12.117. The bound is where the driver's handling of a server's end is said to have changed.
     ranges: [{ before: "6.15" }],
     trouble: "may wait for ever for a request that comes in the moment in which a server ends",
     cure: "nothing for planned ends: devices of this library stall their load first; after a kill it is unlikely",
