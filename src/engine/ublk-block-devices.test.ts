@@ -5,11 +5,23 @@ import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { createGate } from "../testing/gate.js";
 import { deviceStates, toNativeFailure } from "../ublk/testing/fake-kernel.js";
 import type { BlockDeviceSpec } from "./block-devices.js";
+import type { Journal } from "./journal.js";
 import { type BlockDevicesHarness, describeBlockDevices } from "./testing/block-devices-contract.js";
 import { FakeNode, toSpec } from "./testing/fake-node.js";
 import type { UblkBlockDevices } from "./ublk-block-devices.js";
 
 const mebibyte = 1 << 20;
+
+/** A journal like this one, but for how it writes. */
+function writingBy(journal: Journal, write: Journal["write"]): Journal {
+  return {
+    read: (volumeId) => journal.read(volumeId),
+    readAll: () => journal.readAll(),
+    removeUnwritten: (volumeId) => journal.removeUnwritten(volumeId),
+    remove: (volumeId) => journal.remove(volumeId),
+    write,
+  };
+}
 
 async function createHarness(): Promise<BlockDevicesHarness> {
   const node = await FakeNode.create();
@@ -100,17 +112,13 @@ describe("UblkBlockDevices", () => {
     const entered = createGate();
     const gate = createGate();
     node.addon.kill();
-    engine = node.startEngine((journal) => ({
-      read: (volumeId) => journal.read(volumeId),
-      readAll: () => journal.readAll(),
-      removeUnwritten: (volumeId) => journal.removeUnwritten(volumeId),
-      remove: (volumeId) => journal.remove(volumeId),
-      write: async (entry) => {
+    engine = node.startEngine((journal) =>
+      writingBy(journal, async (entry) => {
         entered.open();
         await gate.opened;
         await journal.write(entry);
-      },
-    }));
+      }),
+    );
     const adopting = engine.adopt();
     await entered.opened; // the kernel has the device back, the journal does not say so yet
     const resizing = engine.resize("one", BigInt(2 * mebibyte));
@@ -128,16 +136,12 @@ describe("UblkBlockDevices", () => {
     const before = await readFile(entryPath(), "utf8");
     node.addon.kill();
     let isFull = true;
-    engine = node.startEngine((journal) => ({
-      read: (volumeId) => journal.read(volumeId),
-      readAll: () => journal.readAll(),
-      removeUnwritten: (volumeId) => journal.removeUnwritten(volumeId),
-      remove: (volumeId) => journal.remove(volumeId),
-      write: async (entry) => {
+    engine = node.startEngine((journal) =>
+      writingBy(journal, async (entry) => {
         if (isFull) throw Object.assign(new Error("ENOSPC: no space left on device"), { code: "ENOSPC" });
         await journal.write(entry);
-      },
-    }));
+      }),
+    );
     const { entries } = await engine.adopt();
     expect(entries).toMatchObject([
       { action: "adopted", reason: expect.stringMatching(/the journal could not be written: .*ENOSPC/) },

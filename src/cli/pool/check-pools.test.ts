@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { FakeNode, toSpec } from "../../engine/testing/fake-node.js";
 import type { Volume } from "../../pools/volume.js";
 import { acquireFileLock } from "../../system/file-lock.js";
-import { blockCapability, mebibyte, Workspace } from "../../testing/workspace.js";
+import { mebibyte, Workspace } from "../../testing/workspace.js";
 import { PoolBench } from "./testing/pool-bench.js";
 
 let workspace: Workspace;
@@ -14,11 +14,6 @@ beforeEach(async () => {
   bench = new PoolBench(workspace);
 });
 afterEach(() => workspace.remove());
-
-async function createVolume(name: string): Promise<Volume> {
-  const range = { requiredBytes: 2n * mebibyte };
-  return await workspace.provisioner.create({ name, range, capabilities: [blockCapability], parameters: {} });
-}
 
 async function snapshotOf(volume: Volume, name: string): Promise<string> {
   return (await workspace.snapshotter.create({ name, sourceVolumeId: volume.id, parameters: {} })).id;
@@ -39,14 +34,16 @@ async function plant(folder: "volumes" | "snapshots", id: string, ...files: stri
 }
 
 test("pools that are well have no finding", async () => {
-  await snapshotOf(await createVolume("a"), "s");
+  await snapshotOf(await bench.createVolume("a"), "s");
   const { exitCode, text } = await bench.run({ verb: "check", repair: false, removeIds: [] });
   expect({ exitCode, text }).toEqual({ exitCode: 0, text: "0 problems, 0 notes, 0 repaired\n" });
 });
 
 describe("pool check finds", () => {
   test("volumes and snapshots whose image is missing, of a wrong size, or without a record", async () => {
-    const [lost, cut, long, noRecord, well] = await Promise.all(["a", "b", "c", "d", "e"].map(createVolume));
+    const [lost, cut, long, noRecord, well] = await Promise.all(
+      ["a", "b", "c", "d", "e"].map((name) => bench.createVolume(name)),
+    );
     if (!lost || !cut || !long || !noRecord || !well) throw new Error("unreachable");
     const [cutSnapshot, noSnapshotRecord] = [await snapshotOf(well, "s"), await snapshotOf(well, "t")];
     await rm(disk("volumes", lost.id, "image"));
@@ -70,7 +67,7 @@ describe("pool check finds", () => {
   });
 
   test("snapshots of a group without a record, and groups without their snapshots", async () => {
-    const [a, b] = [await createVolume("a"), await createVolume("b")];
+    const [a, b] = [await bench.createVolume("a"), await bench.createVolume("b")];
     const request = { name: "g", sourceVolumeIds: [a.id, b.id], parameters: {} };
     const { group, members } = await workspace.groups.create(request);
     await rename(disk("groups", `${group.id}.json`), workspace.path("record"));
@@ -81,14 +78,14 @@ describe("pool check finds", () => {
   });
 
   test("a pool that is not there, and then does not call its devices strangers", async () => {
-    const volume = await createVolume("a");
+    const volume = await bench.createVolume("a");
     await attachFor(volume);
     await rename(disk(), workspace.path("elsewhere"));
     expect((await check()).told).toEqual([`note device-without-volume ${volume.id}`, "problem pool-unavailable"]);
   });
 
   test("devices without a volume, by the journal", async () => {
-    const volume = await createVolume("a");
+    const volume = await bench.createVolume("a");
     await attachFor(volume);
     expect((await check()).told).toEqual([]);
     await rm(disk("volumes", volume.id), { recursive: true });
@@ -145,7 +142,7 @@ describe("pool check finds", () => {
 
 describe("pool check --repair", () => {
   test("removes temporary files and empty folders, and nothing that holds data", async () => {
-    const volume = await createVolume("a");
+    const volume = await bench.createVolume("a");
     await plant("volumes", "orphan", "image", "volume.json.tmp");
     await plant("volumes", "empty");
     await plant("volumes", "cut-short", "volume.json.tmp");
@@ -184,7 +181,7 @@ describe("pool check --repair", () => {
 
 describe("pool check --remove", () => {
   test("removes damaged volumes and snapshots by name, and no others", async () => {
-    const volume = await createVolume("a");
+    const volume = await bench.createVolume("a");
     const [broken, kept] = [await snapshotOf(volume, "s"), await snapshotOf(volume, "t")];
     for (const id of [broken, kept]) await writeFile(disk("snapshots", id, "snapshot.json"), "{");
     await plant("volumes", "orphan", "image");
@@ -199,7 +196,7 @@ describe("pool check --remove", () => {
   });
 
   test("is refused, and nothing changed, for what is well, unknown, or in the hands of the engine", async () => {
-    const volume = await createVolume("a");
+    const volume = await bench.createVolume("a");
     await plant("volumes", "orphan", "image");
     for (const id of [volume.id, "unknown"]) {
       const { exitCode, error } = await bench.run({ verb: "check", repair: true, removeIds: ["orphan", id] });

@@ -1,7 +1,7 @@
 import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { acquireFileLock } from "../../system/file-lock.js";
-import { blockCapability, mebibyte, rejectionOf, Workspace } from "../../testing/workspace.js";
+import { rejectionOf, Workspace } from "../../testing/workspace.js";
 import { PoolBench } from "./testing/pool-bench.js";
 
 let workspace: Workspace;
@@ -13,17 +13,12 @@ beforeEach(async () => {
 });
 afterEach(() => workspace.remove());
 
-async function createVolume(name: string) {
-  const range = { requiredBytes: 2n * mebibyte };
-  return await workspace.provisioner.create({ name, range, capabilities: [blockCapability], parameters: {} });
-}
-
 const poolRecord = async () => JSON.parse(await readFile(workspace.path("disk", "pool.json"), "utf8"));
 const adopt = { verb: "adopt", poolName: "disk", replace: false } as const;
 
 describe("pool list", () => {
   test("shows what each pool holds, for people and for programs", async () => {
-    const volume = await createVolume("a");
+    const volume = await bench.createVolume("a");
     await workspace.snapshotter.create({ name: "s", sourceVolumeId: volume.id, parameters: {} });
     bench.mounts = [mountAt("/", "ext4"), mountAt(workspace.path("disk"), "xfs")];
     const { exitCode, answer } = await bench.runJson({ verb: "list" });
@@ -68,7 +63,7 @@ describe("the node of a pool", () => {
   });
 
   test("keeps others away until one of them adopts it", async () => {
-    const volume = await createVolume("a");
+    const volume = await bench.createVolume("a");
     await writeFile(workspace.path("disk", "pool.json"), JSON.stringify({ ...(await poolRecord()), nodeId: "node-b" }));
     const { message } = await rejectionOf(workspace.reopen());
     expect(message).toMatch(

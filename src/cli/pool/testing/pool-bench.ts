@@ -1,7 +1,8 @@
 import { createSilentLogger } from "../../../log.js";
 import { LinuxFilesystems } from "../../../node/filesystems/filesystems.js";
+import type { Volume } from "../../../pools/volume.js";
 import type { MountEntry } from "../../../system/mountinfo.js";
-import { runRealCommand, type Workspace } from "../../../testing/workspace.js";
+import { blockCapability, mebibyte, runRealCommand, type Workspace } from "../../../testing/workspace.js";
 import type { PoolCommand } from "../pool-command.js";
 import type { PoolParts } from "../pool-outcome.js";
 import { runPool } from "../run-pool.js";
@@ -31,6 +32,12 @@ export class PoolBench {
       sysfs: workspace.path("sys"),
       signal: new AbortController().signal,
     };
+  }
+
+  /** A small raw volume of the default pool. */
+  async createVolume(name: string): Promise<Volume> {
+    const range = { requiredBytes: 2n * mebibyte };
+    return await this.workspace.provisioner.create({ name, range, capabilities: [blockCapability], parameters: {} });
   }
 
   async run(verb: Verb, { isJson = false } = {}): Promise<PoolResult> {
