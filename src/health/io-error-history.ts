@@ -17,6 +17,11 @@ export class IoErrorHistory {
     blockDevices.onEvent((event) => this.note(event));
   }
 
+  /** Volumes that a request of has failed, however long ago. */
+  volumeIds(): string[] {
+    return [...this.lastErrors.keys()];
+  }
+
   /** What is wrong with a volume by its last errors. */
   findings(volumeId: string): VolumeFinding[] {
     const recent = this.recent(volumeId);

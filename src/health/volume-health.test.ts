@@ -2,7 +2,6 @@ import { rename, rm, truncate, writeFile } from "node:fs/promises";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { BlockDeviceError } from "../engine/block-devices.js";
 import { toDeviceSpec } from "../node/device-spec.js";
-import type { PoolState } from "../pools/pool-watch.js";
 import type { Volume } from "../pools/volume.js";
 import { blockCapability, mebibyte, rejectionOf, Workspace } from "../testing/workspace.js";
 import { IoErrorHistory } from "./io-error-history.js";
@@ -155,26 +154,6 @@ describe("requests that failed", () => {
     workspace.blockDevices.events.emit({ kind: "detached", volumeId: volume.id, deviceId: 0 });
     expect(await health.check(volume.id)).toEqual([]);
   });
-});
-
-test("a pool whose volumes may want more than it has is told once it is critically full", async () => {
-  const { pools, blockDevices } = workspace;
-  const space = { sizeBytes: 1000n, bookedBytes: 500n, demandBytes: 300n };
-  const states: PoolState[] = [
-    { pool: "disk", level: "critical", usedPercent: 96, freeBytes: 40n, ...space },
-    { pool: "memory", level: "warning", usedPercent: 90, freeBytes: 100n, ...space },
-  ];
-  const poolWatch = { readStates: () => states };
-  health = new VolumeHealth({ pools, blockDevices, poolWatch, ioErrors: new IoErrorHistory(blockDevices) });
-  const message =
-    "pool disk is 96 % full: its volumes may yet take 300 bytes, and 40 are free: " +
-    "free some of it or give it more, before writes fail";
-  expect(await health.checkStorage()).toEqual([{ status: "degraded", reason: "PoolNearlyFull", message }]);
-  failRequest(await createVolume("a"), "ENOSPC");
-  expect(await health.checkStorage()).toMatchObject([{ reason: "PoolOutOfSpace" }]);
-  look();
-  states.shift();
-  expect(await health.checkStorage()).toEqual([]);
 });
 
 test("the list has the volumes that are not well, and they alone, in the order of their ids", async () => {

@@ -4,19 +4,13 @@ import { type BlockDevice, BlockDeviceError, type BlockDevices } from "../engine
 import { hasErrno, toMessage } from "../errors.js";
 import { imageSizeBytesOf } from "../pools/image-size.js";
 import type { UnusableVolume } from "../pools/pool-scan.js";
-import type { PoolWatch } from "../pools/pool-watch.js";
-import type { Pools } from "../pools/pools.js";
 import type { Volume } from "../pools/volume.js";
 import type { StorageFinding, VolumeFinding } from "./finding.js";
-import type { IoErrorHistory } from "./io-error-history.js";
 import { findPoolFault } from "./pool-presence.js";
+import { checkStorage, type StorageHealthParts } from "./storage-health.js";
 
-export interface VolumeHealthParts {
-  pools: Pools;
+export interface VolumeHealthParts extends StorageHealthParts {
   blockDevices: BlockDevices;
-  ioErrors: IoErrorHistory;
-  /** Default: nothing is known of the fill of pools but what requests fail with. */
-  poolWatch?: Pick<PoolWatch, "readStates"> | undefined;
 }
 
 /** Something of a volume's id that is not well. */
@@ -53,38 +47,9 @@ export class VolumeHealth {
     return checked.filter(({ findings }) => findings.length > 0);
   }
 
-  /** What is wrong with the engine and the pools. */
+  /** What is wrong with the engine and the pools: see `checkStorage`. */
   async checkStorage(): Promise<StorageFinding[]> {
-    const { pools, blockDevices, ioErrors } = this.parts;
-    const findings: StorageFinding[] = [];
-    await blockDevices.list().catch((error: unknown) => {
-      findings.push({ status: "unreachable", reason: "EngineUnavailable", message: toMessage(error) });
-    });
-    for (const name of pools.names) {
-      const pool = pools.find(name);
-      const message = pool === undefined ? undefined : await findPoolFault(pool);
-      if (message !== undefined) findings.push({ status: "unreachable", reason: "PoolUnavailable", message });
-    }
-    const full = pools.listVolumes().find(({ id }) => ioErrors.findings(id).some(isOutOfSpace))?.pool;
-    findings.push(
-      ...this.findNearlyFull()
-        .filter(({ pool }) => pool !== full)
-        .map(({ finding }) => finding),
-    );
-    if (full === undefined) return joinByReason(findings);
-    const message = `pool ${full} is full: writes of thin volumes fail, so free some of it or give it more`;
-    return joinByReason([...findings, { status: "degraded", reason: "PoolOutOfSpace", message }]);
-  }
-
-  /** Pools that are about to run full, of what volumes may yet take. */
-  private findNearlyFull(): Array<{ pool: string; finding: StorageFinding }> {
-    const states = this.parts.poolWatch?.readStates() ?? [];
-    return states.flatMap(({ pool, level, usedPercent, freeBytes, demandBytes }) => {
-      if (level !== "critical") return [];
-      const room = `is ${usedPercent} % full: its volumes may yet take ${demandBytes} bytes, and ${freeBytes} are free`;
-      const message = `pool ${pool} ${room}: free some of it or give it more, before writes fail`;
-      return [{ pool, finding: { status: "degraded", reason: "PoolNearlyFull", message } }];
-    });
+    return await checkStorage(this.parts);
   }
 
   /** A volume that was deleted since the list was made is none of it. */
@@ -142,19 +107,4 @@ function toFinding({ reason: message, hasLostBytes }: UnusableVolume): VolumeFin
 
 function imageLost(message: string): VolumeFinding {
   return { status: "data_loss", reason: "ImageLost", message };
-}
-
-function isOutOfSpace({ reason }: VolumeFinding): boolean {
-  return reason === "PoolOutOfSpace";
-}
-
-/** CSI wants each reason once. */
-function joinByReason(findings: readonly StorageFinding[]): StorageFinding[] {
-  const joined = new Map<string, StorageFinding>();
-  for (const finding of findings) {
-    const same = joined.get(finding.reason);
-    const message = same === undefined ? finding.message : `${same.message}; ${finding.message}`;
-    joined.set(finding.reason, { ...finding, message });
-  }
-  return [...joined.values()];
 }

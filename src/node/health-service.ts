@@ -20,6 +20,6 @@ export function createNodeHealthHandlers(health: VolumeHealth, dependencies: Nod
       const ofFilesystem = isReachable ? await checkFilesystem(volumeId, dependencies) : [];
       return { volumeHealth: toProtoHealth(volumeId, [...findings, ...ofFilesystem]) };
     },
-    nodeGetStorageHealth: async () => ({ backendHealth: (await health.checkStorage()).map(toProtoStorageHealth) }),
+    nodeGetStorageHealth: async () => ({ backendHealth: toProtoStorageHealth(await health.checkStorage()) }),
   };
 }

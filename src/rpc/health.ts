@@ -25,6 +25,18 @@ export function toProtoHealth(volumeId: string, findings: readonly VolumeFinding
   };
 }
 
-export function toProtoStorageHealth({ status, reason, message }: StorageFinding): BackendHealth {
-  return { status: storageStatuses[status], reason, message, volumeCapability: undefined };
+/** CSI wants no status and reason twice: what is said of each pool goes into one message. */
+export function toProtoStorageHealth(findings: readonly StorageFinding[]): BackendHealth[] {
+  const joined = new Map<string, BackendHealth>();
+  for (const { status, reason, message } of findings) {
+    const key = `${status} ${reason}`;
+    const before = joined.get(key);
+    joined.set(key, {
+      status: storageStatuses[status],
+      reason,
+      message: before === undefined ? message : `${before.message}; ${message}`,
+      volumeCapability: undefined,
+    });
+  }
+  return [...joined.values()];
 }

@@ -1,0 +1,68 @@
+import type { BlockDevices } from "../engine/block-devices.js";
+import { toMessage } from "../errors.js";
+import type { Pool } from "../pools/pool.js";
+import type { PoolState, PoolWatch } from "../pools/pool-watch.js";
+import type { Pools } from "../pools/pools.js";
+import type { StorageFinding } from "./finding.js";
+import type { IoErrorHistory } from "./io-error-history.js";
+import { findPoolFault } from "./pool-presence.js";
+
+export interface StorageHealthParts {
+  pools: Pools;
+  blockDevices: Pick<BlockDevices, "list">;
+  ioErrors: IoErrorHistory;
+  /** Default: nothing is known of the fill of pools but what requests fail with. */
+  poolWatch?: Pick<PoolWatch, "readStates"> | undefined;
+}
+
+/**
+ * What is wrong with the engine and with pools, in the order of their configuration. Of a pool only the worst is told: of
+ * one that is not there nothing else is known, and one that is full is no longer nearly full.
+ */
+export async function checkStorage(parts: StorageHealthParts): Promise<StorageFinding[]> {
+  const { pools, blockDevices } = parts;
+  const full = listFullPools(parts);
+  const states = parts.poolWatch?.readStates() ?? [];
+  const found = await Promise.all([
+    checkEngine(blockDevices),
+    ...pools.all.map((pool) => {
+      const state = states.find((one) => one.pool === pool.name);
+      return checkPool(pool, { isFull: full.has(pool.name), state });
+    }),
+  ]);
+  return found.filter((finding) => finding !== undefined);
+}
+
+async function checkEngine(blockDevices: Pick<BlockDevices, "list">): Promise<StorageFinding | undefined> {
+  return await blockDevices.list().then(
+    () => undefined,
+    (error: unknown) => ({ status: "unreachable", reason: "EngineUnavailable", message: toMessage(error) }),
+  );
+}
+
+async function checkPool(
+  pool: Pool,
+  { isFull, state }: { isFull: boolean; state: PoolState | undefined },
+): Promise<StorageFinding | undefined> {
+  const fault = await findPoolFault(pool);
+  if (fault !== undefined) return { status: "unreachable", reason: "PoolUnavailable", message: fault };
+  if (isFull) {
+    const message = `pool ${pool.name} is full: writes of thin volumes fail, so free some of it or give it more`;
+    return { status: "degraded", reason: "PoolOutOfSpace", message };
+  }
+  return state?.level === "critical" ? toNearlyFull(state) : undefined;
+}
+
+function toNearlyFull({ pool, usedPercent, freeBytes, demandBytes }: PoolState): StorageFinding {
+  const room = `is ${usedPercent} % full: its volumes may yet take ${demandBytes} bytes, and ${freeBytes} are free`;
+  const message = `pool ${pool} ${room}: free some of it or give it more, before writes fail`;
+  return { status: "degraded", reason: "PoolNearlyFull", message };
+}
+
+/** Pools of volumes, inline ones included, that were refused a block lately. */
+function listFullPools({ pools, ioErrors }: StorageHealthParts): Set<string | undefined> {
+  const refused = ioErrors.volumeIds().filter((id) => ioErrors.findings(id).some(isOutOfSpace));
+  return new Set(refused.map((id) => pools.peekVolume(id)?.pool));
+}
+
+const isOutOfSpace = ({ reason }: { reason: string }): boolean => reason === "PoolOutOfSpace";
