@@ -68,7 +68,7 @@ export interface DriverParts {
   ephemeralRules?: EphemeralRules | undefined;
   checkHealth: () => Promise<void>;
   /** What is known of the fill of pools. Default: nothing. */
-  poolWatch?: Pick<PoolWatch, "readStates"> | undefined;
+  poolWatch?: PoolWatch | undefined;
   logger: Logger;
 }
 

@@ -12,7 +12,7 @@ export interface StorageHealthParts {
   blockDevices: Pick<BlockDevices, "list">;
   ioErrors: IoErrorHistory;
   /** Default: nothing is known of the fill of pools but what requests fail with. */
-  poolWatch?: Pick<PoolWatch, "readStates"> | undefined;
+  poolWatch?: PoolWatch | undefined;
 }
 
 /**

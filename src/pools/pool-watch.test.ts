@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test } from "@jest/globals";
-import { createSilentLogger } from "../log.js";
+import { pino } from "pino";
 import { Workspace } from "../testing/workspace.js";
 import type { Pool } from "./pool.js";
 import { defaultPoolSettings } from "./pool-settings.js";
@@ -9,7 +9,7 @@ let workspace: Workspace;
 let usedPercent: number;
 let demandBytes: bigint;
 let watch: PollingPoolWatch;
-const passed: string[] = [];
+let lines: Array<Record<string, unknown>>;
 
 beforeEach(async () => {
   workspace = await Workspace.create();
@@ -17,9 +17,8 @@ beforeEach(async () => {
   const readSpace = async () => ({ sizeBytes: 1000n, freeBytes: 1000n - BigInt(usedPercent * 10) });
   demandBytes = 1000n;
   Object.assign(pool, { readSpace, readDemandBytes: async () => demandBytes, settings: defaultPoolSettings });
-  watch = new PollingPoolWatch([pool], createSilentLogger());
-  passed.length = 0;
-  watch.onWatermark(({ level, usedPercent }, previous) => passed.push(`${previous} to ${level} at ${usedPercent}`));
+  lines = [];
+  watch = new PollingPoolWatch([pool], pino({ base: null }, { write: (line) => lines.push(JSON.parse(line)) }));
 });
 
 afterEach(() => workspace.remove());
@@ -34,17 +33,34 @@ test("a pool passes its watermarks on the way up at the mark, and on the way dow
   const levels: Array<PoolLevel | undefined> = [];
   for (const percent of [84.9, 85, 94.9, 95, 93.1, 92.9, 83.1, 82.9]) levels.push(await look(percent));
   expect(levels).toEqual(["normal", "warning", "warning", "critical", "critical", "warning", "warning", "normal"]);
-  expect(passed).toEqual([
-    "normal to warning at 85",
-    "warning to critical at 95",
-    "critical to warning at 92.9",
-    "warning to normal at 82.9",
+});
+
+test("the log tells of each watermark: as a warning on the way up, and as information on the way down", async () => {
+  for (const percent of [84.9, 85, 95, 94, 92.9, 82.9, 50]) await look(percent);
+  const { warn, info } = pino.levels.values;
+  const common = { component: "pool-watch", pool: "disk", demandBytes: "1000" };
+  const at = (usedPercent: number, poolLevel: PoolLevel, previousPoolLevel: PoolLevel) => {
+    return { ...common, usedPercent, freeBytes: String(1000 - usedPercent * 10), poolLevel, previousPoolLevel };
+  };
+  expect(lines).toMatchObject([
+    { ...at(85, "warning", "normal"), level: warn, msg: "pool is filling up: warning watermark passed" },
+    { ...at(95, "critical", "warning"), level: warn, msg: "pool is filling up: critical watermark passed" },
+    { ...at(92.9, "warning", "critical"), level: info, msg: "pool is emptying: critical watermark left" },
+    { ...at(82.9, "normal", "warning"), level: info, msg: "pool has room again" },
+  ]);
+});
+
+test("a pool that jumps over a watermark is told once", async () => {
+  for (const percent of [50, 99, 50]) await look(percent);
+  expect(lines).toMatchObject([
+    { poolLevel: "critical", previousPoolLevel: "normal", msg: "pool is filling up: critical watermark passed" },
+    { poolLevel: "normal", previousPoolLevel: "critical", msg: "pool has room again" },
   ]);
 });
 
 test("a pool that is full at the first look is announced at once", async () => {
   expect(await look(100)).toBe("critical");
-  expect(passed).toEqual(["normal to critical at 100"]);
+  expect(lines).toMatchObject([{ poolLevel: "critical", previousPoolLevel: "normal", usedPercent: 100 }]);
 });
 
 test("a full pool is well while it has room for all that its volumes may yet take", async () => {
@@ -52,7 +68,7 @@ test("a full pool is well while it has room for all that its volumes may yet tak
   expect(await look(100)).toBe("normal");
   demandBytes = 20n;
   expect(await look(98)).toBe("normal");
-  expect(passed).toEqual([]);
+  expect(lines).toEqual([]);
   expect(await look(98.5)).toBe("critical");
   demandBytes = 15n;
   expect(await look(98.5)).toBe("normal");

@@ -7,7 +7,9 @@ import type { Watermarks } from "./pool-settings.js";
  * How full a pool is, by its watermarks. A pool that has room for all it has promised is `normal` however full it is: thick
  * volumes take their bytes at once, and need no more.
  */
-export type PoolLevel = "normal" | "warning" | "critical";
+export type PoolLevel = (typeof poolLevels)[number];
+
+const poolLevels = ["normal", "warning", "critical"] as const;
 
 export interface PoolState {
   pool: string;
@@ -22,25 +24,22 @@ export interface PoolState {
   demandBytes: bigint;
 }
 
-/** Told when a pool passes a watermark, in either direction. */
-export type WatermarkListener = (state: PoolState, previous: PoolLevel) => void;
-
-/** What is known of the fill of pools, for health and metrics. */
+/** What is known of the fill of pools. */
 export interface PoolWatch {
   /** Every pool as it was at the last look; empty before the first one. */
   readStates(): PoolState[];
-  /** Returns the function that ends the listening. */
-  onWatermark(listener: WatermarkListener): () => void;
 }
 
 const everyMs = 10_000;
 /** A pool at a watermark would otherwise pass it with every block that is written and trimmed. */
 const calmPercent = 2;
 
-/** Looks at the pools every few seconds, and whenever it is told that one may have filled up. */
+/**
+ * Looks at the pools every few seconds, and whenever it is told that one may have filled up. The log is where it is read
+ * when a pool passed a watermark, in either direction: a warning on the way up, and word on the way down.
+ */
 export class PollingPoolWatch implements PoolWatch {
   private readonly states = new Map<string, PoolState>();
-  private readonly listeners = new Set<WatermarkListener>();
   private readonly logger: Logger;
   private timer: NodeJS.Timeout | undefined;
 
@@ -53,11 +52,6 @@ export class PollingPoolWatch implements PoolWatch {
 
   readStates(): PoolState[] {
     return [...this.states.values()];
-  }
-
-  onWatermark(listener: WatermarkListener): () => void {
-    this.listeners.add(listener);
-    return () => void this.listeners.delete(listener);
   }
 
   /** Looks now and from then on. Does not keep the process alive. */
@@ -95,11 +89,17 @@ export class PollingPoolWatch implements PoolWatch {
 
   private announce(state: PoolState, previous: PoolLevel): void {
     const { pool, level, usedPercent, freeBytes, demandBytes } = state;
-    const details = { pool, usedPercent, freeBytes: freeBytes.toString(), demandBytes: demandBytes.toString() };
-    if (level === "normal") this.logger.info(details, "pool has room again");
-    else this.logger.warn(details, `pool is filling up: ${level} watermark passed`);
-    for (const listener of this.listeners) listener(state, previous);
+    const bytes = { freeBytes: freeBytes.toString(), demandBytes: demandBytes.toString() };
+    // `level` is the log's own word for how grave a line is.
+    const details = { pool, poolLevel: level, previousPoolLevel: previous, usedPercent, ...bytes };
+    if (isAbove(level, previous)) this.logger.warn(details, `pool is filling up: ${level} watermark passed`);
+    else if (level === "normal") this.logger.info(details, "pool has room again");
+    else this.logger.info(details, `pool is emptying: ${previous} watermark left`);
   }
+}
+
+function isAbove(level: PoolLevel, other: PoolLevel): boolean {
+  return poolLevels.indexOf(level) > poolLevels.indexOf(other);
 }
 
 /**
