@@ -1,6 +1,13 @@
-import type { BlockDeviceSpec, BlockDevices } from "../../../src/engine/block-devices.js";
+import { BlockDeviceError, type BlockDeviceSpec, type BlockDevices } from "../../../src/engine/block-devices.js";
+import { waitFor } from "../../vm/suites/support/wait-for.js";
 
-/** Attaches and detaches one volume in a loop. Its calls outlive the engine's processes, so any failure is one too many. */
+/** An emulated processor takes minutes to start an engine, to adopt and to attach. */
+const timeoutMs = 600_000;
+
+/**
+ * Attaches and detaches one volume in a loop. Its calls outlive the engine's processes, so a failure is one too many,
+ * but that no engine lived long enough to answer: that is the killer's doing, and the call is made again.
+ */
 export class Churn {
   rounds = 0;
   private isStopping = false;
@@ -14,16 +21,30 @@ export class Churn {
     this.ended.catch(() => undefined); // seen by stop
   }
 
+  /** Waits until a round has been done that was not yet when this was called, and fails as the loop does. */
+  async nextRound(): Promise<void> {
+    const { rounds } = this;
+    await Promise.race([waitFor("a device comes and goes", () => this.rounds > rounds, { timeoutMs }), this.ended]);
+  }
+
+  /** Once the last engine has come to stay: a whole round must succeed with it. */
   async stop(): Promise<void> {
     this.isStopping = true;
     await this.ended;
   }
 
   private async run(): Promise<void> {
-    while (!this.isStopping) {
-      await this.devices.attach(this.spec);
-      await this.devices.detach(this.spec.volumeId);
-      this.rounds++;
-    }
+    while (!this.isStopping) await this.round().catch((error: unknown) => this.forgiveKills(error));
+    await this.round();
+  }
+
+  private async round(): Promise<void> {
+    await this.devices.attach(this.spec);
+    await this.devices.detach(this.spec.volumeId);
+    this.rounds++;
+  }
+
+  private forgiveKills(error: unknown): void {
+    if (!(error instanceof BlockDeviceError && error.code === "unavailable")) throw error;
   }
 }

@@ -19,6 +19,8 @@ const checkerPauseUs = 4000;
 /** How often a kill comes while the engine is still starting, in one of so many. */
 const earlyKillEvery = 4;
 const killDelayMsMax = 300;
+/** How often an engine lives until the third device has come and gone, in one of so many. */
+const churnEvery = 8;
 
 /**
  * An engine that is killed again and again at random times, with a checker on one device, `fio --verify` on a file
@@ -45,7 +47,11 @@ export class Lane {
     const load = new CheckerLoad({ device: checked.path, key: this.index + 1, threads: 4, pauseUs: checkerPauseUs });
     const fio = new FioLoop(this.mountPoint, fioBytes);
     const churn = new Churn(this.engine.client, await createVolume(this.imageDirectory, "churn", mebibyte));
-    for (let kill = 0; kill < killCount; kill++) await this.crash(checked, kill);
+    for (let kill = 0; kill < killCount; kill++) {
+      if (kill % churnEvery === churnEvery - 1) await churn.nextRound();
+      await this.crash(checked, kill);
+    }
+    this.verdict.churnRounds += churn.rounds;
     await this.finish("churn", () => churn.stop());
     await this.finish("fio", () => fio.stop());
     const counts = await load.stop();

@@ -45,6 +45,7 @@ if (verdict.isGood) {
 process.exit(
   verdict.close(
     `crash: ${verdict.kills} kills (${verdict.namedKills} at named points), ${verdict.acknowledgedWrites} acknowledged writes checked, ` +
-      `${verdict.lostBlocks} blocks lost, ${verdict.applicationErrors} application errors, pauses ${verdict.pauses}`,
+      `${verdict.churnRounds} times a device came and went, ${verdict.lostBlocks} blocks lost, ` +
+      `${verdict.applicationErrors} application errors, pauses ${verdict.pauses}`,
   ),
 );

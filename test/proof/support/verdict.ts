@@ -5,6 +5,8 @@ export class Verdict {
   kills = 0;
   /** Those of the kills that hit a named point. */
   namedKills = 0;
+  /** How often a device came and went between the kills. */
+  churnRounds = 0;
   handOvers = 0;
   /** Hand-overs in which one side was killed. */
   brokenHandOvers = 0;
