@@ -42,6 +42,11 @@ test-stress: $(PROOF_TOOLS) ## hundreds of devices at once, a thousand cycles, l
 	$(call PROVE,PROOF_LIMIT_S=3600,stress)
 	$(call PROVE,PROOF_MEMORY_MB=512 PROOF_LIMIT_S=1800,memory-pressure)
 
+.PHONY: test-reboot
+test-reboot: $(PROOF_TOOLS) ## a node with volumes of each kind loses its power, and is shut down: KERNEL=uml|6.12|6.18|7.3
+	$(call say,Booting again and again on kernel $(KERNEL))
+	$(call PROVE,PROOF_BOOTS=3 PROOF_LIMIT_S=1800,reboot)
+
 .PHONY: test-csi-model
 test-csi-model: $(PROOF_TOOLS) ## random calls and deaths of the driver beside a model: KERNEL=uml|6.12|6.18|7.3 SEQUENCES=n SEED=n
 	$(call say,Comparing the driver with a model on kernel $(KERNEL))

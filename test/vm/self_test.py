@@ -85,6 +85,13 @@ class RunTest(unittest.TestCase):
         result = shell(script, "--disk", "64", "--disk", "32")
         self.assertEqual((result.returncode, result.stdout), (0, f"{64 << 20}\n{32 << 20}\n"), result.stderr)
 
+    def test_kept_disks_have_what_the_last_run_wrote(self):
+        disks = ("--disk", "32", "--keep-disks", str(self.directory / "disks"))
+        result = shell("echo written | dd of=$VM_DISK0 conv=fsync", *disks)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        result = shell("head -n 1 $VM_DISK0; blockdev --getsize64 $VM_DISK0", *disks)
+        self.assertEqual((result.returncode, result.stdout), (0, f"written\n{32 << 20}\n"), result.stderr)
+
     def test_udev_runs_only_when_asked_for(self):
         for options, expected in (((), ""), (("--udev",), "systemd-udevd")):
             result = shell("cat /proc/[0-9]*/comm | grep udevd | sort -u", *options)

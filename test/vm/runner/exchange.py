@@ -27,8 +27,9 @@ class Exchange:
         shutil.rmtree(self.path, ignore_errors=True)
 
     def _make_disk(self, index: int, size_mb: int) -> Path:
-        path = self.path / f"disk{index}"
-        with open(path, "wb") as image:
+        """A kept disk keeps what is on it."""
+        path = (self.options.kept_disks or self.path) / f"disk{index}"
+        with open(path, "ab") as image:
             image.truncate(size_mb << 20)
         return path
 

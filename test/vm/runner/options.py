@@ -31,6 +31,7 @@ class Options:
     cpus: int
     memory_mb: int
     disk_sizes_mb: list[int]
+    kept_disks: Path | None
     out: Path | None
     udev: bool
     instruction_clock: bool
@@ -58,6 +59,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--memory", type=positive, metavar="MB", help="memory (3072 for uml, else 4096)")
     parser.add_argument("--disk", type=positive, action="append", default=[], metavar="SIZE_MB",
                         help="add a fresh empty disk; may be repeated")
+    parser.add_argument("--keep-disks", type=Path, metavar="DIR",
+                        help="keep the disks in DIR: they are those of the run before, as after a reboot")
     parser.add_argument("--out", type=Path, metavar="DIR", help="a directory that is writable through to the host")
     parser.add_argument("--udev", action="store_true", help="start systemd-udevd in the guest")
     parser.add_argument("--instruction-clock", action="store_true",
@@ -77,18 +80,19 @@ def parse_options(arguments: list[str]) -> Options:
         cpus=parsed.cpus,
         memory_mb=parsed.memory or DEFAULT_MEMORY_MB.get(parsed.kernel, DEFAULT_QEMU_MEMORY_MB),
         disk_sizes_mb=parsed.disk,
-        out=make_directory(parser, parsed.out),
+        kept_disks=make_directory(parser, "--keep-disks", parsed.keep_disks),
+        out=make_directory(parser, "--out", parsed.out),
         udev=parsed.udev,
         instruction_clock=parsed.instruction_clock,
         command=parsed.command,
     )
 
 
-def make_directory(parser: argparse.ArgumentParser, directory: Path | None) -> Path | None:
+def make_directory(parser: argparse.ArgumentParser, option: str, directory: Path | None) -> Path | None:
     if directory is None:
         return None
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        parser.error(f"--out {directory}: {error.strerror}, expected a directory that can be written")
+        parser.error(f"{option} {directory}: {error.strerror}, expected a directory that can be written")
     return Path(os.path.realpath(directory))
