@@ -14,7 +14,7 @@ import {
 import { checkFileSystem } from "../../vm/suites/support/file-system.js";
 import type { TestVolume, VolumeWish } from "../../vm/suites/support/test-volume.js";
 import { type Node, writeDurably } from "./node.js";
-import { grownBytes, growing, inMemory, readNote, wishes, writeNote } from "./volumes.js";
+import { growing, grownBytes, inMemory, readNote, wishes, writeNote } from "./volumes.js";
 
 const inlineAttributes = { size: "32Mi" };
 const snapshotName = "of-plain";

@@ -65,10 +65,14 @@ export class Node {
 
   /** In the order that a service manager keeps: mounts of pods, driver, disk. */
   async shutDown(): Promise<void> {
-    for (const mount of findMountsBelow(this.kubeletDirectory).reverse()) await runCommand("umount", [mount.mountPoint]);
+    await unmountBelow(this.kubeletDirectory);
     await this.driver?.terminate();
-    for (const mount of findMountsBelow(mountPoint).reverse()) await runCommand("umount", [mount.mountPoint]);
+    await unmountBelow(mountPoint);
   }
+}
+
+async function unmountBelow(directory: string): Promise<void> {
+  for (const mount of findMountsBelow(directory).reverse()) await runCommand("umount", [mount.mountPoint]);
 }
 
 /** Data and name of the file are on the disk once this is done. */
