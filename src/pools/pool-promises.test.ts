@@ -1,8 +1,10 @@
 import { utimes, writeFile } from "node:fs/promises";
-import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
+import { afterAll, afterEach, beforeEach, describe, expect, jest, test } from "@jest/globals";
 import type { FileExtent } from "../system/image-files.js";
 import { blockCapability, mebibyte, rejectionOf, Workspace } from "../testing/workspace.js";
+import { AllocatedBytes } from "./allocated-bytes.js";
 import type { Pool } from "./pool.js";
+import { PoolPromises } from "./pool-promises.js";
 import type { Volume } from "./volume.js";
 
 let workspace: Workspace;
@@ -121,5 +123,78 @@ describe("capacity", () => {
     await countLooks();
     await setWritten(other, 0);
     expect(await countLooks()).toBe(0);
+  });
+});
+
+describe("what images occupy is looked at", () => {
+  const ids = ["a", "b", "c"];
+  const bookings = (more: string[] = []) => [...ids, ...more].map((id): [string, bigint] => [id, mebibyte]);
+  const estimate = { freeBytes: 1000n, allocatedAgeMsMax: 15_000 };
+  const look = jest.spyOn(AllocatedBytes.prototype, "look");
+  let promises: PoolPromises;
+
+  beforeEach(async () => {
+    promises = new PoolPromises({ sharedBytes: undefined, imagePathOf: toPath, snapshotPathOf: toPath });
+    const volume = { ...(await create("model", "thin")), sizeBytes: mebibyte };
+    for (const id of [...ids, "d"]) promises.noteVolume({ ...volume, id });
+    look.mockClear();
+  });
+  afterAll(() => look.mockRestore());
+
+  const toPath = (id: string) => workspace.path(`no-image-of-${id}`);
+
+  /** The images that were looked at since the last call. */
+  function looked(): string[] {
+    const found = look.mock.calls.map(([id]) => id);
+    look.mockClear();
+    return found;
+  }
+
+  test("once for estimates, whoever looked, and each time for what is exact", async () => {
+    const promised = { outstandingBytes: 3n * mebibyte, demandBytes: 3n * mebibyte };
+    expect(await promises.read(bookings(), { freeBytes: 1000n })).toEqual(promised);
+    expect(looked()).toEqual(ids);
+    for (const freeBytes of [1000n, 900n]) {
+      expect(await promises.read(bookings(), { ...estimate, freeBytes })).toEqual(promised);
+    }
+    expect(looked()).toEqual([]);
+    await promises.read(bookings(), { freeBytes: 900n });
+    expect(looked()).toEqual(ids);
+  });
+
+  test("for an estimate, too, once more is free than there was", async () => {
+    await promises.read(bookings(), estimate);
+    looked();
+    await promises.read(bookings(), { ...estimate, freeBytes: 1001n });
+    expect(looked()).toEqual(ids);
+  });
+
+  test("for an estimate only of volumes and snapshots that came or changed", async () => {
+    await promises.read(bookings(), estimate);
+    looked();
+    promises.noteChange("b");
+    await promises.read(bookings(["d"]), estimate);
+    expect(looked()).toEqual(["b", "d"]);
+    promises.noteRemoval("a");
+    promises.noteSnapshot("a");
+    await promises.read(bookings(["d"]), estimate);
+    expect(looked()).toEqual(["a"]);
+  });
+
+  test("each time that something is booked, whatever was estimated before", async () => {
+    const volume = await create("one", "thin");
+    const { length } = pool.ledger.entries();
+    await pool.estimateAvailableBytes("thin");
+    looked();
+    await create("three", "thin");
+    expect(looked()).toHaveLength(length);
+    await pool.estimateAvailableBytes("thin");
+    looked();
+    await workspace.pools.growVolume(volume, 8n * mebibyte);
+    expect(looked()).toHaveLength(length + 1);
+    await pool.estimateAvailableBytes("thin");
+    looked();
+    await workspace.snapshotter.create({ name: "s", sourceVolumeId: volume.id, parameters: {} });
+    expect(looked()).toHaveLength(length + 1);
   });
 });

@@ -1,8 +1,8 @@
 import { stat } from "node:fs/promises";
 import { hasErrno } from "../errors.js";
+import { AllocatedBytes } from "./allocated-bytes.js";
 import { maxBytes } from "./bytes.js";
 import { Families } from "./families.js";
-import { readAllocatedBytes } from "./image.js";
 import { imageSizeBytesOf } from "./image-size.js";
 import type { Freshness, SharedBytes } from "./shared-bytes.js";
 import type { Volume } from "./volume.js";
@@ -22,6 +22,14 @@ export interface PoolImages {
   snapshotPathOf: (snapshotId: string) => string;
 }
 
+/** How good what is remembered has to be. By default only a share of blocks is taken that nobody can have changed. */
+export interface PromisesFreshness {
+  /** What the file system has free now, or had a moment ago. */
+  freeBytes: bigint;
+  allocatedAgeMsMax?: number | undefined;
+  sharedAgeMsMax?: number | undefined;
+}
+
 /** Follows which images of a pool may take more of it, and reads how much. */
 export class PoolPromises {
   private readonly thinSizes = new Map<string, bigint>();
@@ -31,6 +39,7 @@ export class PoolPromises {
   /** Of images that have all that is booked for them, and never give any of it back: thick volumes, and snapshots. */
   private readonly settledIds = new Set<string>();
   private readonly families = new Families();
+  private readonly allocatedBytes = new AllocatedBytes();
   private changeCount = 0;
 
   constructor(private readonly images: PoolImages) {}
@@ -58,6 +67,7 @@ export class PoolPromises {
   noteChange(id: string): void {
     this.settledIds.delete(id);
     this.changeCount += 1;
+    this.allocatedBytes.forget(id);
     this.images.sharedBytes?.forget(id);
   }
 
@@ -68,27 +78,41 @@ export class PoolPromises {
     this.cloneIds.delete(id);
     this.settledIds.delete(id);
     this.changeCount += 1;
+    this.allocatedBytes.forget(id);
     this.families.remove(id);
     this.images.sharedBytes?.forgetAll();
   }
 
-  /** Of these bookings, with shares of blocks that may be so old. Never too little. */
-  async read(bookings: ReadonlyArray<[id: string, bytes: bigint]>, sharedAgeMsMax = 0): Promise<PromisedBytes> {
+  /** Of these bookings. Never too little, unless remembered allocations are allowed. */
+  async read(
+    bookings: ReadonlyArray<[id: string, bytes: bigint]>,
+    { freeBytes, allocatedAgeMsMax = 0, sharedAgeMsMax = 0 }: PromisesFreshness,
+  ): Promise<PromisedBytes> {
+    const allocation = { freeBytes, ageMsMax: allocatedAgeMsMax };
     const promised = { outstandingBytes: 0n, demandBytes: 0n };
     const { changeCount } = this;
     const stamps = new Map<ReadonlySet<string>, string | undefined>();
     const booked = new Set(bookings.map(([id]) => id));
+    const add = (ofBooked: bigint, ofSize: bigint) => {
+      promised.outstandingBytes += ofBooked;
+      promised.demandBytes += ofSize;
+    };
     for (const [id, bookedBytes] of bookings) {
-      const path = this.snapshotIds.has(id) ? this.images.snapshotPathOf(id) : this.images.imagePathOf(id);
-      let sharedBytes = 0n;
       if (this.images.sharedBytes !== undefined && (this.snapshotIds.has(id) || this.cloneIds.has(id))) {
         const family = this.families.of(id);
         if (!stamps.has(family)) stamps.set(family, await this.readStamp(family, booked));
-        sharedBytes = await this.readShared(id, path, { stamp: stamps.get(family), ageMsMax: sharedAgeMsMax });
+        const sharedBytes = await this.readShared(id, { stamp: stamps.get(family), ageMsMax: sharedAgeMsMax });
+        add(sharedBytes, sharedBytes);
       }
-      const missing = await this.readMissing(id, path, { bookedBytes, changeCount });
-      promised.outstandingBytes += missing.ofBooked + sharedBytes;
-      promised.demandBytes += missing.ofSize + sharedBytes;
+      if (this.settledIds.has(id)) continue;
+      // Without an await for what is remembered, which would be most of the time that a call takes.
+      const allocatedBytes = this.allocatedBytes.peek(id, allocation) ?? (await this.lookAt(id, freeBytes));
+      const thinSizeBytes = this.thinSizes.get(id);
+      const isSettled = thinSizeBytes === undefined && allocatedBytes >= bookedBytes;
+      // More may be booked for it since the bookings were read.
+      if (isSettled && changeCount === this.changeCount) this.settledIds.add(id);
+      const missingOf = (bytes: bigint) => maxBytes(bytes - allocatedBytes, 0n);
+      add(missingOf(bookedBytes), missingOf(thinSizeBytes ?? bookedBytes));
     }
     return promised;
   }
@@ -105,29 +129,22 @@ export class PoolPromises {
     return times.join();
   }
 
-  private async readMissing(
-    id: string,
-    path: string,
-    { bookedBytes, changeCount }: { bookedBytes: bigint; changeCount: number },
-  ): Promise<{ ofBooked: bigint; ofSize: bigint }> {
-    if (this.settledIds.has(id)) return { ofBooked: 0n, ofSize: 0n };
-    const allocatedBytes = await readAllocatedBytes(path);
-    const thinSizeBytes = this.thinSizes.get(id);
-    const isSettled = thinSizeBytes === undefined && allocatedBytes >= bookedBytes;
-    // More may be booked for it since the bookings were read.
-    if (isSettled && changeCount === this.changeCount) this.settledIds.add(id);
-    const missingOf = (bytes: bigint) => maxBytes(bytes - allocatedBytes, 0n);
-    return { ofBooked: missingOf(bookedBytes), ofSize: missingOf(thinSizeBytes ?? bookedBytes) };
+  private async lookAt(id: string, freeBytes: bigint): Promise<bigint> {
+    return await this.allocatedBytes.look(id, this.pathOf(id), freeBytes);
   }
 
   // Of images that share a block all but the first were made from another one: leaving those out counts none too few.
-  private async readShared(id: string, path: string, freshness: Freshness): Promise<bigint> {
+  private async readShared(id: string, freshness: Freshness): Promise<bigint> {
     try {
-      return (await this.images.sharedBytes?.read(id, path, freshness)) ?? 0n;
+      return (await this.images.sharedBytes?.read(id, this.pathOf(id), freshness)) ?? 0n;
     } catch (error) {
       if (hasErrno(error, "ENOENT")) return 0n;
       throw error;
     }
+  }
+
+  private pathOf(id: string): string {
+    return this.snapshotIds.has(id) ? this.images.snapshotPathOf(id) : this.images.imagePathOf(id);
   }
 }
 

@@ -11,7 +11,7 @@ import { createImage, cutImage, type FillImage, growImage, isOutOfSpace } from "
 import { imageSizeBytesOf } from "./image-size.js";
 import { Ledger, type SpaceUsage } from "./ledger.js";
 import type { PoolDirectory } from "./pool-directory.js";
-import { PoolPromises } from "./pool-promises.js";
+import { PoolPromises, type PromisedBytes, type PromisesFreshness } from "./pool-promises.js";
 import { defaultPoolSettings, type PoolSettings, toReservedBytes } from "./pool-settings.js";
 import { writeRecord } from "./record-file.js";
 import { SharedBytes } from "./shared-bytes.js";
@@ -39,6 +39,9 @@ export interface PoolSpace {
 
 /** How old what is known of shared blocks may be where it is looked at every few seconds. */
 const sharedAgeMsInDemand = 60_000;
+
+/** How old what images occupy may be in an estimate: somewhat more than the time from one look at the demand to the next. */
+const allocatedAgeMsInEstimate = 15_000;
 
 /** One pool: makes and removes volumes on disk, and keeps the ledger of what they hold. */
 export class Pool {
@@ -74,8 +77,15 @@ export class Pool {
 
   /** Bytes that a new volume could have: thin ones more than thick ones where the pool is over-committed. */
   async readAvailableBytes(provisioning: Provisioning = "thick"): Promise<bigint> {
-    const { overcommit } = this.settings;
-    return toSizeBytes(this.ledger.availableBytes(await this.readUsage()), { provisioning, overcommit });
+    return this.toAvailableBytes(await this.readUsage(), provisioning);
+  }
+
+  /**
+   * As `readAvailableBytes`, for those who ask often and promise nothing by it: what images occupy may have been read some
+   * seconds ago. What was written to thin volumes since then counts twice for so long.
+   */
+  async estimateAvailableBytes(provisioning: Provisioning): Promise<bigint> {
+    return this.toAvailableBytes(await this.readUsage(allocatedAgeMsInEstimate), provisioning);
   }
 
   /** What a volume takes of the ledger: its image, or less for thin volumes of an over-committed pool. */
@@ -97,7 +107,7 @@ export class Pool {
    * to. A pool that is full of thick volumes owes nothing.
    */
   async readDemandBytes(): Promise<bigint> {
-    return (await this.promises.read(this.ledger.entries(), sharedAgeMsInDemand)).demandBytes;
+    return (await this.readPromises({ sharedAgeMsMax: sharedAgeMsInDemand })).demandBytes;
   }
 
   /** Makes image, then record; `fill` makes an image that begins with something. A failure leaves nothing of the volume. */
@@ -108,6 +118,7 @@ export class Pool {
       this.bookVolume(volume);
     } catch (cause) {
       this.ledger.release(volume.id);
+      this.promises.noteRemoval(volume.id);
       throw this.explainFull(cause, volume.sizeBytes);
     }
   }
@@ -252,12 +263,21 @@ export class Pool {
     await syncDirectory(this.directory.volumesPath);
   }
 
+  private toAvailableBytes(usage: SpaceUsage, provisioning: Provisioning): bigint {
+    return toSizeBytes(this.ledger.availableBytes(usage), { provisioning, overcommit: this.settings.overcommit });
+  }
+
   // What is outstanding is read before what is free: an image allocated in between is then counted twice, not never.
-  private async readUsage(): Promise<SpaceUsage> {
-    const { outstandingBytes } = await this.promises.read(this.ledger.entries());
+  private async readUsage(allocatedAgeMsMax = 0): Promise<SpaceUsage> {
+    const { outstandingBytes } = await this.readPromises({ allocatedAgeMsMax });
     const { bavail, blocks, bsize } = await statfs(this.directory.path, { bigint: true });
     const sizeBytes = this.spec.budgetBytes ?? blocks * bsize;
     const keptBytes = toReservedBytes(this.settings.reserve, sizeBytes);
     return { limitBytes: sizeBytes - keptBytes, freeBytes: bavail * bsize - keptBytes, outstandingBytes };
+  }
+
+  private async readPromises(ages: Omit<PromisesFreshness, "freeBytes">): Promise<PromisedBytes> {
+    const { bavail, bsize } = await statfs(this.directory.path, { bigint: true });
+    return await this.promises.read(this.ledger.entries(), { ...ages, freeBytes: bavail * bsize });
   }
 }

@@ -87,10 +87,10 @@ export class VolumeProvisioner {
     await this.pools.deleteVolume(volume);
   }
 
-  /** Bytes that the largest possible new volume with these parameters could have; 0 in a pool this node lacks. */
+  /** About as many bytes as the largest possible new volume with these parameters could have; 0 in a pool this node lacks. */
   async readAvailableBytes(parameters: Record<string, string>): Promise<bigint> {
     const { pool, provisioning, logicalBlockSizeBytes, encryption } = parseVolumeParameters(parameters);
-    const imageBytes = (await this.pools.find(pool)?.readAvailableBytes(provisioning)) ?? 0n;
+    const imageBytes = (await this.pools.find(pool)?.estimateAvailableBytes(provisioning)) ?? 0n;
     const availableBytes = volumeSizeBytesOf(imageBytes, { encryption });
     return availableBytes - (availableBytes % BigInt(logicalBlockSizeBytes));
   }
