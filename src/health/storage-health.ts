@@ -1,11 +1,11 @@
 import type { BlockDevices } from "../engine/block-devices.js";
 import { toMessage } from "../errors.js";
 import type { Pool } from "../pools/pool.js";
+import { findPoolFault } from "../pools/pool-presence.js";
 import type { PoolState, PoolWatch } from "../pools/pool-watch.js";
 import type { Pools } from "../pools/pools.js";
 import type { StorageFinding } from "./finding.js";
 import type { IoErrorHistory } from "./io-error-history.js";
-import { findPoolFault } from "./pool-presence.js";
 
 export interface StorageHealthParts {
   pools: Pools;

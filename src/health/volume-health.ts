@@ -3,10 +3,10 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { type BlockDevice, BlockDeviceError, type BlockDevices } from "../engine/block-devices.js";
 import { hasErrno, toMessage } from "../errors.js";
 import { imageSizeBytesOf } from "../pools/image-size.js";
+import { findPoolFault } from "../pools/pool-presence.js";
 import type { UnusableVolume } from "../pools/pool-scan.js";
 import type { Volume } from "../pools/volume.js";
 import type { StorageFinding, VolumeFinding } from "./finding.js";
-import { findPoolFault } from "./pool-presence.js";
 import { checkStorage, type StorageHealthParts } from "./storage-health.js";
 
 export interface VolumeHealthParts extends StorageHealthParts {

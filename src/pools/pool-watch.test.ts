@@ -1,3 +1,4 @@
+import { rename } from "node:fs/promises";
 import { afterEach, beforeEach, expect, test } from "@jest/globals";
 import { pino } from "pino";
 import { Workspace } from "../testing/workspace.js";
@@ -98,4 +99,12 @@ test("a pool that cannot be read keeps its last state", async () => {
   Object.assign(workspace.pools.find("disk") as Pool, { readSpace: () => Promise.reject(new Error("EIO")) });
   await watch.check();
   expect(watch.readStates()[0]?.level).toBe("warning");
+});
+
+test("a pool whose disk is gone is not told to have room again", async () => {
+  await look(99);
+  await rename(workspace.path("disk"), workspace.path("elsewhere"));
+  await workspace.makeDirectory("disk");
+  expect(await look(1)).toBe("critical");
+  expect(lines.slice(1)).toMatchObject([{ msg: expect.stringContaining("pool disk is no longer at") }]);
 });

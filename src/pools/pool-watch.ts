@@ -1,6 +1,7 @@
-import { toMessage } from "../errors.js";
+import { DriverError, toMessage } from "../errors.js";
 import type { Logger } from "../log.js";
 import type { Pool } from "./pool.js";
+import { findPoolFault } from "./pool-presence.js";
 import type { Watermarks } from "./pool-settings.js";
 
 /**
@@ -74,6 +75,9 @@ export class PollingPoolWatch implements PoolWatch {
   }
 
   private async checkPool(pool: Pool): Promise<void> {
+    // What is mounted below a pool that is gone has room, but not for its volumes.
+    const fault = await findPoolFault(pool);
+    if (fault !== undefined) throw new DriverError("refused", fault);
     // Before what is free: what a volume takes in between is then missing twice, not never.
     const demandBytes = await pool.readDemandBytes();
     const { sizeBytes, freeBytes } = await pool.readSpace();

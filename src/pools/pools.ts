@@ -2,7 +2,7 @@ import { DriverError } from "../errors.js";
 import type { Logger } from "../log.js";
 import type { FillImage } from "./image.js";
 import type { Pool } from "./pool.js";
-import { findPoolUuid } from "./pool-directory.js";
+import { findPoolFault } from "./pool-presence.js";
 import { scanPool, type UnusableVolume } from "./pool-scan.js";
 import type { Volume } from "./volume.js";
 import { isVolumeId } from "./volume-id.js";
@@ -158,11 +158,9 @@ export class Pools {
 
   /** Fails when a pool is not what it was at start, for example because its disk was unmounted. */
   async checkHealth(): Promise<void> {
-    for (const { name, directory } of this.pools) {
-      const uuid = await findPoolUuid(directory.path).catch(() => undefined);
-      if (uuid === directory.uuid) continue;
-      const message = `pool ${name} is no longer at ${directory.path}: mount its disk again, then restart the driver`;
-      throw new DriverError("refused", message);
+    for (const pool of this.pools) {
+      const fault = await findPoolFault(pool);
+      if (fault !== undefined) throw new DriverError("refused", fault);
     }
   }
 

@@ -1,5 +1,5 @@
-import type { Pool } from "../pools/pool.js";
-import { findPoolUuid } from "../pools/pool-directory.js";
+import type { Pool } from "./pool.js";
+import { findPoolUuid } from "./pool-directory.js";
 
 /** Why a pool cannot be used, or undefined when it is where it was at start. */
 export async function findPoolFault({ name, directory }: Pool): Promise<string | undefined> {
