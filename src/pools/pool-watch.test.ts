@@ -108,3 +108,20 @@ test("a pool whose disk is gone is not told to have room again", async () => {
   expect(await look(1)).toBe("critical");
   expect(lines.slice(1)).toMatchObject([{ msg: expect.stringContaining("pool disk is no longer at") }]);
 });
+
+test("whoever asks during a look shares the next one, which sees what came meanwhile", async () => {
+  let looks = 0;
+  const readSpace = async () => {
+    looks += 1;
+    return { sizeBytes: 1000n, freeBytes: looks === 1 ? 1000n : 0n };
+  };
+  Object.assign(workspace.pools.find("disk") as Pool, { readSpace });
+  const first = watch.check();
+  while (looks === 0) await new Promise(setImmediate);
+  await Promise.all(Array.from({ length: 1000 }, () => watch.check()));
+  await first;
+  expect(looks).toBe(2);
+  expect(watch.readStates()[0]?.level).toBe("critical");
+  await watch.check();
+  expect(looks).toBe(3);
+});

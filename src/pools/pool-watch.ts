@@ -43,6 +43,9 @@ export class PollingPoolWatch implements PoolWatch {
   private readonly states = new Map<string, PoolState>();
   private readonly logger: Logger;
   private timer: NodeJS.Timeout | undefined;
+  private lastLook: Promise<void> = Promise.resolve();
+  /** The look that has not begun yet, when somebody waits for one. */
+  private nextLook: Promise<void> | undefined;
 
   constructor(
     private readonly pools: readonly Pool[],
@@ -65,8 +68,23 @@ export class PollingPoolWatch implements PoolWatch {
     clearInterval(this.timer);
   }
 
-  /** Looks at every pool now. One that cannot be read keeps its last state. */
-  async check(): Promise<void> {
+  /**
+   * Looks at every pool now. One that cannot be read keeps its last state. Whoever asks during a look may know of something
+   * that it does not see, and waits for the next one; all of them share it, for a full pool fails thousands of requests.
+   */
+  check(): Promise<void> {
+    if (this.nextLook !== undefined) return this.nextLook;
+    const look = this.lastLook.then(() => {
+      this.nextLook = undefined;
+      return this.checkAll();
+    });
+    this.nextLook = look;
+    this.lastLook = look;
+    return look;
+  }
+
+  /** Never rejects. */
+  private async checkAll(): Promise<void> {
     for (const pool of this.pools) {
       await this.checkPool(pool).catch((error: unknown) =>
         this.logger.error({ pool: pool.name, err: error }, `pool cannot be read: ${toMessage(error)}`),
