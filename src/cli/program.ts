@@ -1,6 +1,7 @@
 import { Command, CommanderError } from "commander";
 import { createNodeConfig, type Environment, type NodeConfig, type NodeFlags } from "../config.js";
 import { readConfigFile } from "./config-file-on-demand.js";
+import { addPlaceFlags } from "./place-flags.js";
 import type { PoolCommand } from "./pool/pool-command.js";
 import { addPoolCommands } from "./pool/pool-program.js";
 import { ConfigError } from "./values.js";
@@ -54,22 +55,15 @@ function createProgram(parts: ProgramParts, setExitCode: (code: number) => void)
   addPoolCommands(program, { environment: parts.environment, run });
   program.command("engine").description("Own the ublk devices of this node, in a process apart from the CSI services.");
   const pools: NodeFlags["pools"] = [];
-  const addPool = (flag: "--pool" | "--memory-pool") => (text: string) => void pools.push({ flag, text });
-  program
+  const node = program
     .command("node")
     .description("Serve the CSI identity, controller and node services for the volumes of this node.")
     .option("--endpoint <url>", "socket to serve, such as unix:///csi/csi.sock (environment: CSI_ENDPOINT)")
-    .option("--node-id <name>", "this node's name in the cluster (environment: NODE_ID)")
-    .option("--state-dir <dir>", "where journal and memory pools live", "/var/lib/ublk-csi")
-    .option("--kubelet-dir <dir>", "kubelet's directory, below which volumes are mounted", "/var/lib/kubelet")
     .option(
       "--engine <url>",
       "socket of the ublk-csi engine that owns the devices; default: serve them in this process",
-    )
-    .option("--config <file>", "YAML file with pools and their settings, besides the flags")
-    .option("--pool <name=dir>", "directory for volumes, on xfs or ext4; repeatable", addPool("--pool"))
-    .option("--memory-pool <name=size>", "memory for volumes, such as 4Gi; repeatable", addPool("--memory-pool"))
-    .option("--driver-name <name>", "name of the CSI driver", "csi.ublk.io")
+    );
+  addPlaceFlags(node, pools)
     .option("--log-level <level>", "trace, debug, info, warn, error or fatal", "info")
     .option("--allow-broken-kernel", "serve on a kernel that is known to break, at your own risk")
     .addHelpText(

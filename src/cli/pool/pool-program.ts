@@ -2,9 +2,10 @@ import { basename, resolve } from "node:path";
 import { type Command, Option } from "commander";
 import type { Environment, NodeFlags } from "../../config.js";
 import { isVolumeId } from "../../pools/volume-id.js";
+import { addPlaceFlags } from "../place-flags.js";
 import { ConfigError, parseByteSize } from "../values.js";
-import { addPlaceFlags, type PlaceFlags, readPlace } from "./place-flags.js";
 import { imageFormats, type PoolCommand, type PoolPlace } from "./pool-command.js";
+import { type PlaceFlags, readPlace } from "./read-place.js";
 
 interface ImportFlags {
   format?: "raw" | "qcow2";
@@ -33,7 +34,7 @@ export function addPoolCommands(program: Command, { environment, run }: PoolProg
   });
   const add: AddCommand = (command, toVerb) => {
     const pools: NodeFlags["pools"] = [];
-    addPlaceFlags(command, pools);
+    addPlaceFlags(command, pools).option("--json", "print JSON");
     command.allowExcessArguments(false).action(async () => {
       const flags = command.opts();
       const place = await readPlace(flags as PlaceFlags, pools, environment);

@@ -1,4 +1,3 @@
-import type { Command } from "commander";
 import { type Environment, joinPools, type NodeFlags } from "../../config.js";
 import { readConfigFile } from "../config-file-on-demand.js";
 import { parseDirectory, parseDriverName, parseNodeId } from "../values.js";
@@ -12,20 +11,6 @@ export interface PlaceFlags {
   nodeId?: string;
   config?: string;
   json?: boolean;
-}
-
-/** Adds the flags that say where pools are. `pools` gets those that are given, in their order. */
-export function addPlaceFlags(command: Command, pools: NodeFlags["pools"]): void {
-  const addPool = (flag: "--pool" | "--memory-pool") => (text: string) => void pools.push({ flag, text });
-  command
-    .option("--config <file>", "the driver's YAML file with pools")
-    .option("--pool <name=dir>", "a file pool, as the driver has it; repeatable", addPool("--pool"))
-    .option("--memory-pool <name=size>", "a memory pool, as the driver has it; repeatable", addPool("--memory-pool"))
-    .option("--state-dir <dir>", "the driver's state directory", "/var/lib/ublk-csi")
-    .option("--kubelet-dir <dir>", "kubelet's directory", "/var/lib/kubelet")
-    .option("--node-id <name>", "this node's name in the cluster (environment: NODE_ID)")
-    .option("--driver-name <name>", "name of the CSI driver", "csi.ublk.io")
-    .option("--json", "print JSON");
 }
 
 /** Checks the flags, and adds what environment and configuration file have. */
