@@ -10,6 +10,7 @@ import { runCommand } from "../../vm/suites/support/run-command.js";
 import { CheckerLoad } from "../support/checker.js";
 import { Engine } from "../support/engine.js";
 import { FioLoop } from "../support/fio-loop.js";
+import { recordKernelState } from "../support/kernel-state.js";
 import { PauseMeter } from "../support/pause-meter.js";
 import { readNumber, resultsPath } from "../support/settings.js";
 import { Verdict } from "../support/verdict.js";
@@ -41,6 +42,7 @@ try {
   for (let round = 0; round < handOverCount; round++) await handOver();
 } catch (error) {
   verdict.addProblem("hand-over", error);
+  await giveUp();
 }
 clearInterval(progress);
 await fio.stop().catch((error: unknown) => {
@@ -54,13 +56,22 @@ await engine.terminate();
 await copyFile(engine.logPath, join(resultsPath, "engine.log"));
 await place.release();
 await waitUntilNothingIsLeft(before).catch((error: unknown) => verdict.addProblem("machine", error));
-process.exit(
-  verdict.close(
+process.exit(close());
+
+function close(): number {
+  return verdict.close(
     `hand-over: ${verdict.handOvers} hand-overs of 2 devices, ${verdict.brokenHandOvers} more with one side killed, ` +
       `${verdict.acknowledgedWrites} acknowledged writes checked, ${verdict.lostBlocks} blocks lost, ` +
       `${verdict.applicationErrors} application errors, pauses ${verdict.pauses}`,
-  ),
-);
+  );
+}
+
+/** A load that hangs never ends: what is known by now has to do. */
+async function giveUp(): Promise<never> {
+  await recordKernelState(verdict.problems.join("; "));
+  await copyFile(engine.logPath, join(resultsPath, "engine.log"));
+  process.exit(close());
+}
 
 async function handOver(): Promise<void> {
   await delay(Math.random() * pauseBetweenMsMax);
@@ -68,6 +79,7 @@ async function handOver(): Promise<void> {
   await engine.handOver();
   await waitForIo(checked.deviceId, 1, 5);
   verdict.pausesMs.push(meter.stop());
+  await waitForIo(mounted.deviceId, 1, 5);
   verdict.handOvers++;
 }
 
@@ -93,6 +105,6 @@ async function broken(where: string, crash: () => Promise<void>): Promise<void> 
     await handOver();
     verdict.brokenHandOvers++;
   } catch (error) {
-    verdict.addProblem(where, error);
+    throw new Error(`${where}: ${error instanceof Error ? error.message : error}`, { cause: error });
   }
 }
