@@ -115,7 +115,15 @@ Status Device::recover(Control& control) {
 Status Device::begin_recovery(Control& control) {
   const int result = retry_while([](int error) { return error == -EBUSY; }, recovery_deadline_ms,
                                  [&] { return start_user_recovery(control, name()); });
+  if (result == -EINVAL && recovery_has_begun(control)) return Status::success();
   return Status::of(result, "START_USER_RECOVERY");
+}
+
+// A server that dies between START_USER_RECOVERY and its first ready queue leaves a device that 6.12 does not
+// begin to recover again: it has been made ready for a server (ublk_ctrl_start_recovery, nr_queues_ready).
+bool Device::recovery_has_begun(Control& control) const {
+  abi::DevInfo now = {};
+  return get_device_info(control, info_.dev_id, now) == 0 && now.state == abi::state_quiesced;
 }
 
 Status Device::open_target() {

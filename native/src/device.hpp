@@ -98,6 +98,7 @@ class Device {
   bool loses_late_requests() const;
   Status choose_cpus(Control& control, QueueSpec& spec) const;
   Status begin_recovery(Control& control);
+  bool recovery_has_begun(Control& control) const;
   int stop(Control& control, bool only_if_unused, const char*& step);
   Status check_growth(Control& control, uint64_t size_bytes);
   Status grow_target(uint64_t size_bytes);

@@ -264,6 +264,28 @@ TEST_F(Recovery, WaitsForTheOldServerToLetGo) {
   EXPECT_TRUE(heir->remove(control_).ok());
 }
 
+TEST_F(Recovery, ThatAnotherServerHasBegunGoesOn) {
+  leave_behind();
+  kernel_.refuse(abi::cmd_start_user_recovery, -EINVAL);
+  const auto heir = device(taking_back());
+  const Status status = heir->open(control_);
+  EXPECT_TRUE(status.ok()) << status.step << status.error;
+  EXPECT_EQ(kernel_.info().state, abi::state_live);
+  EXPECT_TRUE(heir->remove(control_).ok());
+}
+
+TEST_F(Recovery, OfADeviceThatDoesNotWaitForAServerIsRefused) {
+  const auto server = device(spec());
+  ASSERT_TRUE(server->open(control_).ok());
+  kernel_.refuse(abi::cmd_start_user_recovery, -EINVAL);
+  DeviceSpec wanted = taking_back();
+  wanted.target.path = scratch_.file("another", image_bytes);
+  const Status status = device(std::move(wanted))->open(control_);
+  EXPECT_EQ(status.step, "START_USER_RECOVERY");
+  EXPECT_EQ(status.error, -EINVAL);
+  EXPECT_TRUE(server->remove(control_).ok());
+}
+
 TEST_F(Recovery, ThatFailsLeavesTheDeviceForAnotherTry) {
   leave_behind();
   kernel_.refuse(abi::cmd_end_user_recovery, -EIO);
