@@ -172,21 +172,66 @@ describe("is refused", () => {
   });
 });
 
-test("a copy is given a header of its own once, and then no other is taken", async () => {
-  await mapping.open(volume, device, secrets);
-  await mapping.close(volume.id);
-  const copy: Volume = { ...(await create("copy")), contentSource: { kind: "volume", volumeId: volume.id } };
-  const copyDevice = await attach(copy);
-  const header = luks.headers.get(device.path);
-  if (header === undefined) throw new Error("the source has no header");
-  luks.headers.set(copyDevice.path, { ...header });
-  workspace.filesystems.contents.set(copyDevice.path, "crypto_LUKS");
-  await mapping.open(copy, copyDevice, secrets);
-  expect(luks.headers.get(copyDevice.path)).toMatchObject({ label: copy.id });
-  expect(luks.headers.get(copyDevice.path)?.uuid).not.toBe(header.uuid);
-  await mapping.close(copy.id);
-  luks.headers.set(copyDevice.path, { ...header });
-  expect(await rejectionOf(mapping.open(copy, copyDevice, secrets))).toMatchObject({ code: "refused" });
+describe("a copy", () => {
+  let copy: Volume;
+  let copyDevice: NumberedDevice;
+
+  beforeEach(async () => {
+    await mapping.open(volume, device, secrets);
+    await mapping.close(volume.id);
+    copy = { ...(await create("copy")), contentSource: { kind: "volume", volumeId: volume.id } };
+    copyDevice = await attach(copy);
+    copyHeader();
+    workspace.filesystems.contents.set(copyDevice.path, "crypto_LUKS");
+  });
+
+  /** Whatever the copy has becomes what its source has. */
+  function copyHeader(): void {
+    const header = luks.headers.get(device.path);
+    if (header === undefined) throw new Error("the source has no header");
+    luks.headers.set(copyDevice.path, { ...header });
+  }
+
+  const headerOfCopy = () => luks.headers.get(copyDevice.path);
+  const uuidOfSource = () => luks.headers.get(device.path)?.uuid;
+
+  async function expectBound(): Promise<void> {
+    expect(headerOfCopy()).toMatchObject({ label: copy.id });
+    expect(headerOfCopy()?.uuid).not.toBe(uuidOfSource());
+    await mapping.close(copy.id);
+    copyHeader();
+    expect(await rejectionOf(mapping.open(copy, copyDevice, secrets))).toMatchObject({ code: "refused" });
+  }
+
+  test("is given a header of its own once, and then no other is taken", async () => {
+    await mapping.open(copy, copyDevice, secrets);
+    await expectBound();
+  });
+
+  test("has it for good also when a crash came right after the header was changed", async () => {
+    luks.failure = new Error("killed");
+    await rejectionOf(mapping.open(copy, copyDevice, secrets));
+    expect(headerOfCopy()).toMatchObject({ label: copy.id });
+    await mapping.open(copy, copyDevice, secrets);
+    await expectBound();
+  });
+
+  test("keeps its source's header while it is only read, and has its own with the first use that may write", async () => {
+    await mapping.open(copy, { ...copyDevice, readOnly: true }, secrets);
+    expect(headerOfCopy()).toMatchObject({ label: volume.id, uuid: uuidOfSource() });
+    await mapping.close(copy.id);
+    await mapping.open(copy, copyDevice, secrets);
+    await expectBound();
+  });
+
+  test("that has lost its header is never taken for a blank one, even if nobody could write to it so far", async () => {
+    await mapping.open(copy, { ...copyDevice, readOnly: true }, secrets);
+    await mapping.close(copy.id);
+    luks.headers.delete(copyDevice.path);
+    workspace.filesystems.contents.delete(copyDevice.path);
+    const error = await rejectionOf(mapping.open(copy, copyDevice, secrets));
+    expect(error).toMatchObject({ code: "refused", message: expect.stringContaining("lost its LUKS header") });
+  });
 });
 
 test("a mapping grows with its device, and needs the passphrase only for that", async () => {

@@ -97,21 +97,26 @@ export class LuksOpener {
     await this.parts.blankEnds(mapped.path, mapped.sizeBytes);
   }
 
-  /** Refuses the image of another volume. A copy comes with its source's header, and is given its own once. */
+  /**
+   * Refuses the image of another volume. A copy comes with its source's header, and is given its own once: by the first use
+   * that may write, so that one which only reads finds the header as it is.
+   */
   private async bind(volume: Volume, device: NumberedDevice): Promise<void> {
     const { luks } = this.parts;
     const { version, subsystem, label } = await luks.readHeader(device.path);
     if (version !== "2" || subsystem !== luksSubsystem) {
       throw foreign(volume, device, `LUKS version ${version}, subsystem "${subsystem}"`);
     }
-    if (label === volume.id) return;
     const bound = this.markOf(volume, "header-bound");
-    if (volume.contentSource === undefined || device.readOnly || (await bound.isSet())) {
-      throw foreign(volume, device, `volume "${label}"`);
+    const isUnbound = volume.contentSource !== undefined && !(await bound.isSet());
+    if (label !== volume.id) {
+      if (!isUnbound) throw foreign(volume, device, `volume "${label}"`);
+      await this.markOf(volume, "encrypted").set();
+      if (device.readOnly) return;
+      await luks.rename(device.path, { label: volume.id, uuid: randomUUID() });
     }
-    await luks.rename(device.path, { label: volume.id, uuid: randomUUID() });
-    await bound.set();
-    await this.markOf(volume, "encrypted").set();
+    // Also when a crash has come between the header and its mark.
+    if (isUnbound) await bound.set();
   }
 
   private async makeMapping(volume: Volume, device: NumberedDevice, passphrase: Buffer): Promise<void> {
