@@ -1,9 +1,17 @@
-import { access, open, readdir, readFile, rename, stat } from "node:fs/promises";
+import { access, readdir, readFile, rename, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { status } from "@grpc/grpc-js";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
-import { ControllerExpandVolumeRequest, ControllerService } from "../../../src/gen/csi/csi.js";
 import { createRandomFile, digest, readBlockAttribute, writeToDevice } from "./support/device-io.js";
+import {
+  encrypted,
+  findKernelName,
+  mappingOf,
+  passphrase,
+  readSizeBytes,
+  restage,
+  writeDurably,
+} from "./support/encrypted-volume.js";
 import { checkFileSystem } from "./support/file-system.js";
 import { readMachineState, waitUntilNothingIsLeft } from "./support/machine-state.js";
 import { findMount } from "./support/mounts.js";
@@ -14,9 +22,6 @@ import { waitFor } from "./support/wait-for.js";
 
 const mebibyte = 1024 ** 2;
 const headerBytes = 16 * mebibyte;
-const passphrase = "correct-horse-battery-staple";
-/** The smallest there is, because deriving keys takes long in a guest. */
-const encrypted = { encryption: "luks2", encryptionMemory: "32Mi" };
 const ext4 = { kind: "mount", fsType: "ext4" } as const;
 
 let bed: TestBed;
@@ -31,23 +36,7 @@ function volumeOf(name: string, change: Partial<VolumeWish> = {}): TestVolume {
   return bed.volume({ ...wish, ...change });
 }
 
-const mappingOf = ({ id }: TestVolume) => `/dev/mapper/ublk-csi-${id}`;
 const markOf = (volume: TestVolume, name: string) => join(bed.imagePath(volume), "..", name);
-const readSizeBytes = async (device: string) => Number(await runCommand("blockdev", ["--getsize64", device]));
-
-async function writeDurably(path: string, content: string): Promise<void> {
-  const file = await open(path, "w");
-  await file.writeFile(content);
-  await file.sync();
-  await file.close();
-}
-
-async function restage(volume: TestVolume): Promise<void> {
-  await volume.unpublish();
-  await volume.unstage();
-  await volume.stage();
-  await volume.publish();
-}
 
 describe("an encrypted volume", () => {
   const wishes: Array<Partial<VolumeWish> & { name: string }> = [
@@ -120,29 +109,11 @@ describe("an encrypted volume", () => {
       const parameters = { ...encrypted, provisioning: "thin", encryptionDiscard };
       const volume = volumeOf(`luks-discard-${encryptionDiscard}`, { parameters });
       await volume.start();
-      const kernelName = `dm-${(await runCommand("stat", ["-L", "--format=%Lr", mappingOf(volume)])).trim()}`;
+      const kernelName = await findKernelName(mappingOf(volume));
       found[encryptionDiscard] = (await readFile(`/sys/block/${kernelName}/queue/discard_max_bytes`, "utf8")) !== "0\n";
       await volume.finish();
     }
     expect(found).toEqual({ true: true, false: false });
-  });
-
-  test("expanded while nobody has it, it is larger when it is staged, and so is its file system", async () => {
-    const volume = volumeOf("luks-grown");
-    await volume.start();
-    await writeDurably(join(volume.targetPath, "note"), "kept");
-    await volume.unpublish();
-    await volume.unstage();
-    const required = { requiredBytes: BigInt(96 * mebibyte) };
-    const request = ControllerExpandVolumeRequest.fromPartial({ volumeId: volume.id, capacityRange: required });
-    await bed.driver.client.call(ControllerService.controllerExpandVolume, request);
-    await volume.stage();
-    await volume.publish();
-    expect(await readSizeBytes(mappingOf(volume))).toBe(96 * mebibyte);
-    expect(await readFile(join(volume.targetPath, "note"), "utf8")).toBe("kept");
-    const [bytes] = (await volume.readStats()).usage;
-    expect(Number(bytes?.total)).toBeGreaterThan(80 * mebibyte);
-    await volume.finish();
   });
 });
 
@@ -289,7 +260,7 @@ test("the passphrase is in no log, record, journal, argument or environment", as
 test("the sectors of the mapping are those of the volume's blocks", async () => {
   const volume = volumeOf("sectors", { parameters: { ...encrypted, logicalBlockSize: "4096" } });
   await volume.start();
-  const kernelName = `dm-${(await runCommand("stat", ["-L", "--format=%Lr", mappingOf(volume)])).trim()}`;
+  const kernelName = await findKernelName(mappingOf(volume));
   expect(await readBlockAttribute(`/dev/${kernelName}`, "queue/logical_block_size")).toBe("4096");
   await volume.finish();
 });

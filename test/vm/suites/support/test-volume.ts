@@ -28,7 +28,7 @@ export interface VolumeWish {
   access: { kind: "mount"; fsType: string; mountFlags?: string[] } | { kind: "block" };
   accessMode?: AccessMode;
   parameters?: Record<string, string>;
-  /** What kubelet reads from the Secret that the StorageClass names for staging. */
+  /** What kubelet reads from the Secret that the StorageClass names for staging and for expansion. */
   secrets?: Record<string, string>;
   contentSource?: VolumeContentSource;
   /** The fsGroup of the pod. */
@@ -105,7 +105,8 @@ export class TestVolume {
   async expandOnNode(sizeBytes: number): Promise<bigint> {
     const capacityRange = { requiredBytes: BigInt(sizeBytes) };
     const where = { volumeId: this.id, volumePath: this.targetPath };
-    const request = NodeExpandVolumeRequest.fromPartial({ ...where, capacityRange });
+    const { secrets = {} } = this.wish;
+    const request = NodeExpandVolumeRequest.fromPartial({ ...where, capacityRange, secrets });
     return (await this.client().call(NodeService.nodeExpandVolume, request)).capacityBytes;
   }
 
