@@ -1,13 +1,5 @@
+import { createMapping, removeMapping } from "../../vm/suites/support/mapped-disk.js";
 import { runCommand } from "../../vm/suites/support/run-command.js";
-
-async function createMapping(name: string, describe: (sectorCount: string) => string, disk: string): Promise<string> {
-  const sectorCount = (await runCommand("blockdev", ["--getsz", disk])).trim();
-  await runCommand("dmsetup", ["create", name, "--table", describe(sectorCount)]);
-  // The kernel's own name: without udev nobody makes the one in /dev/mapper.
-  return `/dev/${(await runCommand("dmsetup", ["info", "-c", "--noheadings", "-o", "blkdevname", name])).trim()}`;
-}
-
-const removeMapping = (name: string) => runCommand("dmsetup", ["remove", "--retry", name]);
 
 /**
  * A disk whose writes are logged as a power failure would find them. dm-log-writes books a completed write with the first

@@ -9,6 +9,7 @@ import {
   type ImageCopy,
   type ImageCopySpec,
 } from "../../../src/engine/block-devices.js";
+import { copyingState, readCopyState } from "./support/copy-progress.js";
 import { EngineDaemon } from "./support/engine-daemon.js";
 import { type MachineState, readMachineState, waitUntilNothingIsLeft } from "./support/machine-state.js";
 import { findScratchDisk, mountPoolDisk, type PoolPlace } from "./support/pool-place.js";
@@ -21,7 +22,6 @@ const directory = "/run/ublk-image-copy-test";
 const sizeBytes = byScale({ full: 48, smoke: 16 }) * 1024 ** 2;
 const laneCount = 2;
 const frozenMsMax = 100;
-const copyingState = 1;
 
 interface Kind {
   name: string;
@@ -145,13 +145,7 @@ async function readFrozenMs(): Promise<number[]> {
   return [...log.matchAll(/"frozenMs":([0-9.]+)/g)].map(([, milliseconds]) => Number(milliseconds));
 }
 
-/** The state of a copy as its file of progress has it, which no engine has to be there for. */
-async function readState({ copyId }: ImageCopySpec): Promise<number> {
-  const file = await open(join(directory, "state/engine/copies", `${copyId}.progress`));
-  const { buffer } = await file.read(Buffer.alloc(16), 0, 16, 0);
-  await file.close();
-  return buffer.readUInt32LE(12);
-}
+const readState = ({ copyId }: ImageCopySpec) => readCopyState(join(directory, "state"), copyId);
 
 describe.each(kinds)("copies of $name under writes all the time", (kind) => {
   test("are what both images were at one instant, for which I/O stood still less than 100 ms", async () => {
