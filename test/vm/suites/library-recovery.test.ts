@@ -83,6 +83,25 @@ describe("another life", () => {
     await device.stop();
   });
 
+  test.each(["START_USER_RECOVERY", "END_USER_RECOVERY"].flatMap((step) => [`before:${step}`, `after:${step}`]))(
+    "a device whose next server died %s is taken over by another, and answers what waits",
+    async (dieAt) => {
+      const { path, server } = await startRecoverable();
+      const { deviceId } = server;
+      await server.kill();
+      const target = { kind: "file", path } as const;
+      await expect(DeviceServer.start({ recover: [deviceId, target, {}], dieAt })).rejects.toThrow("ended before");
+      const writing = writeToDevice(
+        await createRandomFile(join(rig.scratch, "data"), mebibyte),
+        `/dev/ublkb${deviceId}`,
+      );
+      const device = await recoverAndServe(deviceId, target);
+      await writing;
+      await device.stop();
+      await runCommand("cmp", ["-n", String(mebibyte), join(rig.scratch, "data"), path]);
+    },
+  );
+
   test("a released device is recovered in the same process", async () => {
     const path = await rig.images.createImage(sizeBytes);
     const device = await createAndServe({ target: { kind: "file", path } }, { recoverable: true, ownerTag: 5n });

@@ -8,11 +8,11 @@ import { repositoryPath } from "./repository.js";
 /** Where a target has a backend, the name of one in file-backend.js. */
 type JsonTarget = Target | { kind: "js"; backend: { file: string } | "deaf" };
 
-/** With `freezeMs` the device is frozen for so long as soon as it answers I/O. */
+/** With `freezeMs` the device is frozen for so long as soon as it answers I/O; `dieAt` is a fail point of the engine. */
 type Request = (
   | { create: [Omit<DeviceParams, "target"> & { target: JsonTarget }, Omit<DeviceOptions, "ownerTag">] }
   | { recover: [number, JsonTarget, Omit<RecoverOptions, "ownerTag">] }
-) & { freezeMs?: number };
+) & { freezeMs?: number; dieAt?: string };
 
 const script = join(repositoryPath, "test/vm/suites/support/serve-device.js");
 

@@ -1,8 +1,9 @@
 /**
  * Serves one device in a process of its own, for tests that kill it. Runs the built library, as its users do.
- * Usage: serve-device.js '{"create": [params, options]}' | '{"recover": [deviceId, target, options]}', each with "freezeMs" or without
+ * Usage: serve-device.js '{"create": [params, options]}' | '{"recover": [deviceId, target, options]}', each with "freezeMs" or "dieAt" or without
  * Prints `serving N`, and ends when its input does, with the device still open.
  */
+import { dieAtCommand } from "../../../../dist/ublk/fail-point.js";
 import { createAndServe, freeze, recoverAndServe } from "../../../../dist/ublk/index.js";
 import { DeafBackend, FileBackend } from "./file-backend.js";
 
@@ -23,6 +24,7 @@ async function serve({ create, recover }) {
 }
 
 const request = JSON.parse(process.argv[2]);
+if (request.dieAt && !dieAtCommand(request.dieAt)) throw new RangeError(`there is no fail point ${request.dieAt}`);
 const device = await serve(request);
 if (request.freezeMs) await freeze(device, { deadlineMs: request.freezeMs });
 process.stdout.write(`serving ${device.deviceId}\n`);
