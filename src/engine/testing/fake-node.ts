@@ -56,6 +56,12 @@ export class FakeNode {
     });
   }
 
+  /** The next engine, after the one before was killed. */
+  restartAfterKill(): UblkBlockDevices {
+    this.addon.kill();
+    return this.startEngine();
+  }
+
   async createImage(name: string, sizeBytes: number): Promise<string> {
     const path = join(this.folder, name);
     await writeFile(path, "");
