@@ -117,6 +117,8 @@ describe("a stream", () => {
     await serve(handler);
     const call = client.open(rpcs.getMetadataAllocated, request);
     call.on("error", () => undefined);
+    // Before the first message is asked for, grpc-js' client takes from the socket whatever comes.
+    await once(call, "data");
     call.pause();
     // The buffers in between fill up, and then nothing moves any more.
     let before = -1;
@@ -128,7 +130,7 @@ describe("a stream", () => {
       },
       { timeoutMs: 10_000, pauseMs: 200 },
     );
-    expect(source.madeCount).toBeLessThan(200);
+    expect(source.madeCount).toBeLessThan(100);
     expect(source.isEnded).toBe(false);
     call.resume();
     expect(await waitFor(async () => source.madeCount > before + 10, { timeoutMs: 20_000 })).toBe(true);
