@@ -166,6 +166,16 @@ test-csi-vm-on-%: build
 	@test/vm/kernels/fetch $*
 	@test/vm/run-suites $* --csi $(call named_lines,csi-$*)
 
+.PHONY: test-sanity-vm
+test-sanity-vm: build ## csi-sanity on real devices, mount and block, file and memory pool: KERNEL=uml|6.12|6.18|7.3
+	$(call say,csi-sanity on kernel $(KERNEL))
+	@scripts/install-packages vm
+	@test/vm/kernels/fetch $(KERNEL)
+	@scripts/install-tool csi-sanity
+	@test/vm/run-suites $(KERNEL) --sanity $(call named_lines,sanity-$(KERNEL))
+	@test/report/count $(RESULTS) vm-sanity-$(KERNEL)-guest \
+	  $(foreach pool,disk scratch,$(foreach access,mount block,vm-sanity-$(KERNEL)-sanity-real-$(pool)-$(access)))
+
 # In the smoke run's extent: `make test` has an hour.
 .PHONY: test-csi-vm-daily
 test-csi-vm-daily:
