@@ -27,6 +27,10 @@ export interface AdoptionParts {
   oldServerTimeoutMs: number;
 }
 
+const waitedInVain =
+  ": end it; if there is no such process any more, the kernel waits for a request that it has lost (docs/kernels.md), " +
+  "and only a reboot frees the device";
+
 type Adoptable = Extract<Decision, { action: "adopt" }>;
 
 /**
@@ -56,7 +60,7 @@ export class Adoption {
   private async act(entry: JournalEntry, decision: Decision): Promise<Reconciliation> {
     if (decision.action === "adopt") return await this.recover(decision);
     if (decision.action === "remove") return await this.remove(entry, decision.info, decision.reason);
-    return report(entry, "failed", decision.reason);
+    return report(entry, "failed", decision.action === "wait" ? `${decision.reason}${waitedInVain}` : decision.reason);
   }
 
   /** Decides again once the old server has let go of the device, or has taken too long to. */

@@ -42,7 +42,8 @@ describe("adoption", () => {
   test("reports a server that stays, and attach says the same", async () => {
     await rig.engine.attach(rig.spec);
     const next = rig.node.startEngine();
-    expect(await next.adopt()).toMatchObject({ entries: [{ action: "failed" }] });
+    const reason = expect.stringMatching(/still served by process \d+: end it; if there is no such process/);
+    expect(await next.adopt()).toMatchObject({ entries: [{ action: "failed", reason }] });
     await expect(next.attach(rig.spec)).rejects.toMatchObject({ code: "unavailable" });
     await expect(next.detach("one")).rejects.toMatchObject({ code: "unavailable" });
     expect(rig.node.kernel.devices.get(0)?.state).toBe(deviceStates.live);
