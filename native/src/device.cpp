@@ -119,8 +119,9 @@ Status Device::begin_recovery(Control& control) {
   return Status::of(result, "START_USER_RECOVERY");
 }
 
-// A server that dies between START_USER_RECOVERY and its first ready queue leaves a device that 6.12 does not
-// begin to recover again: it has been made ready for a server (ublk_ctrl_start_recovery, nr_queues_ready).
+// A server that dies between START_USER_RECOVERY and its first FETCH leaves a device that 6.12 does not begin
+// to recover again: it has been made ready for a server (ublk_ctrl_start_recovery, nr_queues_ready). One that
+// dies between its first and its last FETCH leaves what 6.12 cannot recover at all.
 bool Device::recovery_has_begun(Control& control) const {
   abi::DevInfo now = {};
   return get_device_info(control, info_.dev_id, now) == 0 && now.state == abi::state_quiesced;

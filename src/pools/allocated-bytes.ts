@@ -14,7 +14,7 @@ export interface AllocationFreshness {
  *
  * A reading that is somewhat old may be too little: the image was written to since, and then the file system has less free.
  * It would be too much after a trim, so none is taken once more is free than there was. What escapes this is a trim
- * that something else has eaten up meanwhile: nothing may be promised by what is remembered.
+ * that something else has eaten up meanwhile, be it blocks that are no longer shared: nothing may be promised by what is remembered.
  */
 export class AllocatedBytes {
   private readonly known = new Map<string, { bytes: bigint; atMs: number; freeBytes: bigint }>();
@@ -29,13 +29,23 @@ export class AllocatedBytes {
     return this.now() - known.atMs < ageMsMax ? known.bytes : undefined;
   }
 
-  /** Looks at the file, and remembers; 0 for one that does not exist (yet). */
-  async look(id: string, path: string, freeBytes: bigint): Promise<bigint> {
-    const { changeCount } = this;
+  /** Grows with every change of an image. */
+  get changes(): number {
+    return this.changeCount;
+  }
+
+  /**
+   * Looks at the file, and remembers; 0 for one that does not exist (yet). Not remembered when anything has changed `since`
+   * the id was found, or since now.
+   */
+  async look(
+    { id, path }: { id: string; path: string },
+    { freeBytes, since = this.changeCount }: { freeBytes: bigint; since?: number },
+  ): Promise<bigint> {
     const atMs = this.now();
     const bytes = await readAllocatedBytes(path);
     // It may be another image by now.
-    if (changeCount === this.changeCount) this.known.set(id, { bytes, atMs, freeBytes });
+    if (since === this.changeCount) this.known.set(id, { bytes, atMs, freeBytes });
     return bytes;
   }
 

@@ -145,7 +145,7 @@ describe("what images occupy is looked at", () => {
 
   /** The images that were looked at since the last call. */
   function looked(): string[] {
-    const found = look.mock.calls.map(([id]) => id);
+    const found = look.mock.calls.map(([{ id }]) => id);
     look.mockClear();
     return found;
   }

@@ -91,6 +91,7 @@ export class PoolPromises {
     const allocation = { freeBytes, ageMsMax: allocatedAgeMsMax };
     const promised = { outstandingBytes: 0n, demandBytes: 0n };
     const { changeCount } = this;
+    const since = this.allocatedBytes.changes;
     const stamps = new Map<ReadonlySet<string>, string | undefined>();
     const booked = new Set(bookings.map(([id]) => id));
     const add = (ofBooked: bigint, ofSize: bigint) => {
@@ -106,7 +107,7 @@ export class PoolPromises {
       }
       if (this.settledIds.has(id)) continue;
       // Without an await for what is remembered, which would be most of the time that a call takes.
-      const allocatedBytes = this.allocatedBytes.peek(id, allocation) ?? (await this.lookAt(id, freeBytes));
+      const allocatedBytes = this.allocatedBytes.peek(id, allocation) ?? (await this.lookAt(id, { freeBytes, since }));
       const thinSizeBytes = this.thinSizes.get(id);
       const isSettled = thinSizeBytes === undefined && allocatedBytes >= bookedBytes;
       // More may be booked for it since the bookings were read.
@@ -129,8 +130,8 @@ export class PoolPromises {
     return times.join();
   }
 
-  private async lookAt(id: string, freeBytes: bigint): Promise<bigint> {
-    return await this.allocatedBytes.look(id, this.pathOf(id), freeBytes);
+  private async lookAt(id: string, reading: { freeBytes: bigint; since: number }): Promise<bigint> {
+    return await this.allocatedBytes.look({ id, path: this.pathOf(id) }, reading);
   }
 
   // Of images that share a block all but the first were made from another one: leaving those out counts none too few.

@@ -40,6 +40,8 @@ const calmPercent = 2;
  * when a pool passed a watermark, in either direction: a warning on the way up, and word on the way down.
  */
 export class PollingPoolWatch implements PoolWatch {
+  /** Why a pool could not be read at the last look. */
+  private readonly faults = new Map<string, string>();
   private readonly states = new Map<string, PoolState>();
   private readonly logger: Logger;
   private timer: NodeJS.Timeout | undefined;
@@ -86,10 +88,19 @@ export class PollingPoolWatch implements PoolWatch {
   /** Never rejects. */
   private async checkAll(): Promise<void> {
     for (const pool of this.pools) {
-      await this.checkPool(pool).catch((error: unknown) =>
-        this.logger.error({ pool: pool.name, err: error }, `pool cannot be read: ${toMessage(error)}`),
+      await this.checkPool(pool).then(
+        () => this.faults.delete(pool.name),
+        (error: unknown) => this.tellFault(pool, error),
       );
     }
+  }
+
+  /** Once: looks follow each other closely while requests fail. */
+  private tellFault({ name }: Pool, error: unknown): void {
+    const fault = toMessage(error);
+    if (this.faults.get(name) === fault) return;
+    this.faults.set(name, fault);
+    this.logger.error({ pool: name, err: error }, `pool cannot be read: ${fault}`);
   }
 
   private async checkPool(pool: Pool): Promise<void> {

@@ -1,3 +1,4 @@
+import { type ServiceError, status } from "@grpc/grpc-js";
 import { BlockDeviceError, type BlockDeviceSpec, type BlockDevices } from "../../../src/engine/block-devices.js";
 import { waitFor } from "../../vm/suites/support/wait-for.js";
 
@@ -45,6 +46,8 @@ export class Churn {
   }
 
   private forgiveKills(error: unknown): void {
-    if (!(error instanceof BlockDeviceError && error.code === "unavailable")) throw error;
+    const cause = error instanceof BlockDeviceError ? (error.cause as Partial<ServiceError> | undefined) : undefined;
+    // An engine that lives and does not answer in time is another matter, and so is an answer that says no.
+    if (cause?.code !== status.UNAVAILABLE && cause?.code !== status.CANCELLED) throw error;
   }
 }

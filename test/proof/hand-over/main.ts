@@ -2,6 +2,7 @@
 import { copyFile, mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { within } from "../../../src/system/within.js";
 import { waitForIo } from "../../vm/suites/support/completed-io.js";
 import { loadLibrary } from "../../vm/suites/support/library.js";
 import { readMachineState, waitUntilNothingIsLeft } from "../../vm/suites/support/machine-state.js";
@@ -22,6 +23,7 @@ const root = "/run/ublk-proof";
 const mountPoint = join(root, "mount");
 const handOverCount = readNumber("UBLK_HAND_OVERS", 20);
 const pauseBetweenMsMax = 100;
+const loadEndMsMax = 60_000;
 
 const verdict = new Verdict();
 const before = await readMachineState();
@@ -66,10 +68,14 @@ function close(): number {
   );
 }
 
-/** A load that hangs never ends: what is known by now has to do. */
+/** A load that hangs never ends: what is known soon has to do. */
 async function giveUp(): Promise<never> {
-  await recordKernelState(verdict.problems.join("; "));
-  await copyFile(engine.logPath, join(resultsPath, "engine.log"));
+  const note = (what: string) => (error: unknown) => verdict.addProblem(what, error);
+  await recordKernelState(verdict.problems.join("; ")).catch(note("kernel state"));
+  await copyFile(engine.logPath, join(resultsPath, "engine.log")).catch(note("engine log"));
+  const loads = Promise.all([fio.stop(), load.stop().then((counts) => verdict.addLoad(counts, load.findings))]);
+  const late = () => new Error(`it has not ended within ${loadEndMsMax} ms, and what it found is not known`);
+  await within(loadEndMsMax, loads, late).catch(note("load"));
   process.exit(close());
 }
 

@@ -12,7 +12,8 @@ const hardwareQueueFiles = ["state", "busy", "dispatch", "tags", "sched_tags"];
  * log, for whoever looks for the cause of a hang. To be called while it lasts.
  */
 export async function recordKernelState(occasion: string): Promise<void> {
-  await writeFile("/proc/sysrq-trigger", "w");
+  // User-Mode Linux has none; there, only what blk-mq tells is to be had.
+  await writeFile("/proc/sysrq-trigger", "w").catch(() => undefined);
   const lines = [`== ${occasion}`];
   for (const disk of await list(debugDirectory)) {
     if (!disk.startsWith("ublkb")) continue;

@@ -18,8 +18,8 @@ const bedDirectory = "/run/ublk-csi-test/copy-interrupted";
 const engineDirectory = "/run/ublk-copy-interrupted-engine";
 /** The writer has then one block in each piece that is copied at a time. */
 const sizeBytes = 8 * 1024 ** 2;
-/** For each of 64 pieces: the copy takes longer than any end and start of a process. */
-const readDelayMs = byScale({ full: 1_500, smoke: 4_000 });
+/** For each of 64 pieces: the copy takes longer than a driver may take to end and start, and writes to go on. */
+const readDelayMs = 8_000;
 const snapshotName = "interrupted";
 
 let bed: TestBed;
@@ -29,11 +29,16 @@ let disk: SlowDisk;
 let calls: SnapshotCalls;
 let volume: TestVolume;
 let writer: PrefixWriter;
+/** What has to be undone at the end, the last first, whatever the test has come to. */
+const undo: Array<() => Promise<unknown>> = [];
 
 /** Files on ext4 share no blocks. */
 async function prepareSlowPool(): Promise<PoolPlace> {
   disk = await SlowDisk.create(findScratchDisk());
-  const { path, release } = await mountPoolDisk(join(bedDirectory, "disk"), disk.path, "ext4");
+  const { path, release } = await mountPoolDisk(join(bedDirectory, "disk"), disk.path, "ext4").catch(async (error) => {
+    await disk.remove();
+    throw error;
+  });
   const releaseBoth = async () => {
     await release();
     await disk.remove();
@@ -44,27 +49,37 @@ async function prepareSlowPool(): Promise<PoolPlace> {
 /** A volume that holds data everywhere and is written all the time. */
 async function begin({ withEngine }: { withEngine: boolean }): Promise<void> {
   engine = withEngine ? await EngineDaemon.start({ directory: engineDirectory }) : undefined;
+  if (withEngine) undo.push(endEngine);
   const settings = engine === undefined ? {} : { engineSocketPath: engine.socketPath };
   bed = await TestBed.startIn(bedDirectory, prepareSlowPool, { logLevel: "debug", ...settings });
+  undo.push(() => bed.dispose());
   calls = new SnapshotCalls(() => bed.driver.client);
+  undo.push(deleteSnapshots);
   volume = bed.volume({ name: "written", sizeBytes, access: { kind: "block" } });
   await volume.start();
   await fill(volume.targetPath);
   writer = await PrefixWriter.open([volume.targetPath], sizeBytes, { index: 0, count: 1 });
+  undo.push(() => writer.stop());
   writer.start();
+  undo.push(() => disk.delayReads(0));
   await waitFor("writes are answered", () => writer.answeredCount > 100);
 }
 
 afterEach(async () => {
-  await disk.delayReads(0);
-  await writer.stop();
-  for (const snapshotId of await calls.listIds()) await calls.delete(snapshotId);
-  await bed.dispose();
-  if (engine === undefined) return;
-  await engine.terminate();
-  await engine.keepLog("copy-interrupted");
-  await rm(engineDirectory, { recursive: true });
+  const problems: unknown[] = [];
+  for (const step of undo.splice(0).reverse()) await step().catch((error: unknown) => problems.push(error));
+  if (problems.length > 0) throw new AggregateError(problems, `cleaning up: ${problems.map(String).join("; ")}`);
 });
+
+async function deleteSnapshots(): Promise<void> {
+  for (const snapshotId of await calls.listIds()) await calls.delete(snapshotId);
+}
+
+async function endEngine(): Promise<void> {
+  await engine?.terminate();
+  await engine?.keepLog("copy-interrupted");
+  await rm(engineDirectory, { recursive: true });
+}
 
 const stateDir = () => (engine === undefined ? bed.stateDir : join(engineDirectory, "state"));
 const imagePathOf = (snapshotId: string) => join(bed.poolPath, "snapshots", snapshotId, "image");
@@ -104,9 +119,8 @@ function requireEngine(): EngineDaemon {
 
 async function handOver(): Promise<void> {
   const old = requireEngine();
-  const successor = EngineDaemon.launch({ directory: engineDirectory, flags: ["--take-over"] });
+  engine = EngineDaemon.launch({ directory: engineDirectory, flags: ["--take-over"] });
   expect(await old.waitForExit()).toBe(0);
-  engine = successor;
 }
 
 async function restartEngine(): Promise<void> {

@@ -90,7 +90,9 @@ describe("another life", () => {
       const { deviceId } = server;
       await server.kill();
       const target = { kind: "file", path } as const;
-      await expect(DeviceServer.start({ recover: [deviceId, target, {}], dieAt })).rejects.toThrow("ended before");
+      await expect(DeviceServer.start({ recover: [deviceId, target, {}], dieAt })).rejects.toThrow(
+        "ended with SIGKILL",
+      );
       const writing = writeToDevice(
         await createRandomFile(join(rig.scratch, "data"), mebibyte),
         `/dev/ublkb${deviceId}`,

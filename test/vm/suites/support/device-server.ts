@@ -32,7 +32,9 @@ export class DeviceServer {
       const deviceId = /^serving (\d+)$/.exec(line)?.[1];
       if (deviceId !== undefined) return new DeviceServer(child, Number(deviceId));
     }
-    throw new Error(`the server of ${JSON.stringify(request)} ended before it served; its output is above`);
+    if (child.exitCode === null && child.signalCode === null) await once(child, "exit");
+    const end = child.signalCode ?? `exit code ${child.exitCode}`;
+    throw new Error(`the server of ${JSON.stringify(request)} ended with ${end} before it served; its output is above`);
   }
 
   get pid(): number | undefined {
