@@ -13,7 +13,8 @@ REPOSITORY = HERE.parents[1]
 RUBLK = REPOSITORY / ".cache/tools/bin/rublk"
 FILE_SYSTEM = Path("/run/bench/xfs")
 LOGS = Path("/run/bench/logs")
-IMAGES = ("loop", "file", "rublk-loop")
+# One for each device over a file: two devices may not write to one image.
+IMAGES = ("loop", "rublk-loop", "file", "file-copy", "file-user-copy", "file-batch")
 RUBLK_FIRST_ID = 40
 
 
@@ -81,8 +82,7 @@ def serve_ours(name: str, target: dict, **special: object) -> Device:
 
 
 def serve_file(name: str, **special: object) -> Device:
-    """All on one image: only one of them works at a time."""
-    return serve_ours(name, {"kind": "file", "path": str(image_path("file"))}, **special)
+    return serve_ours(name, {"kind": "file", "path": str(image_path(name))}, **special)
 
 
 def serve_rublk(name: str, *arguments: str) -> Device:
