@@ -11,9 +11,10 @@ import {
   NodeUnpublishVolumeRequest,
   NodeUnstageVolumeRequest,
 } from "../../../src/gen/csi/csi.js";
+import { writeDurably } from "../../vm/suites/support/durable-file.js";
 import { checkFileSystem } from "../../vm/suites/support/file-system.js";
 import type { TestVolume, VolumeWish } from "../../vm/suites/support/test-volume.js";
-import { type Node, writeDurably } from "./node.js";
+import type { Node } from "./node.js";
 import { growing, grownBytes, inMemory, readNote, wishes, writeNote } from "./volumes.js";
 
 const inlineAttributes = { size: "32Mi" };

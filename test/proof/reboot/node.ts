@@ -1,6 +1,7 @@
-import { mkdir, open, readFile, writeFile } from "node:fs/promises";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { DriverProcess } from "../../vm/suites/support/driver-process.js";
+import { writeDurably } from "../../vm/suites/support/durable-file.js";
 import { InlineVolume } from "../../vm/suites/support/inline-volume.js";
 import { findMountsBelow } from "../../vm/suites/support/mounts.js";
 import { findScratchDisk } from "../../vm/suites/support/pool-place.js";
@@ -73,14 +74,4 @@ export class Node {
 
 async function unmountBelow(directory: string): Promise<void> {
   for (const mount of findMountsBelow(directory).reverse()) await runCommand("umount", [mount.mountPoint]);
-}
-
-/** Data and name of the file are on the disk once this is done. */
-export async function writeDurably(path: string, content: string): Promise<void> {
-  for (const [target, flags] of [[path, "w"] as const, [join(path, ".."), "r"] as const]) {
-    const file = await open(target, flags);
-    if (flags === "w") await file.writeFile(content);
-    await file.sync();
-    await file.close();
-  }
 }

@@ -1,7 +1,8 @@
 import { open, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { writeDurably } from "../../vm/suites/support/durable-file.js";
+import { encrypted, passphrase } from "../../vm/suites/support/encrypted-volume.js";
 import type { TestVolume, VolumeWish } from "../../vm/suites/support/test-volume.js";
-import { writeDurably } from "./node.js";
 
 const mebibyte = 1024 ** 2;
 const blockBytes = 4096;
@@ -22,8 +23,8 @@ export const wishes: readonly VolumeWish[] = [
     name: "encrypted",
     sizeBytes: 32 * mebibyte,
     access: ext4,
-    parameters: { encryption: "luks2", encryptionMemory: "32Mi" },
-    secrets: { passphrase: "correct-horse-battery-staple" },
+    parameters: encrypted,
+    secrets: { passphrase },
   },
 ];
 

@@ -4,6 +4,7 @@ import { status } from "@grpc/grpc-js";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { startVerifiedWrites } from "./support/background-fio.js";
 import { createRandomFile, digest, writeToDevice } from "./support/device-io.js";
+import { writeDurably } from "./support/durable-file.js";
 import {
   encrypted,
   findDeviceIdBelow,
@@ -11,7 +12,6 @@ import {
   passphrase,
   readSizeBytes,
   restage,
-  writeDurably,
 } from "./support/encrypted-volume.js";
 import { checkFileSystem } from "./support/file-system.js";
 import { loadLibrary } from "./support/library.js";

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { status } from "@grpc/grpc-js";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { createRandomFile, digest, readBlockAttribute, writeToDevice } from "./support/device-io.js";
+import { writeDurably } from "./support/durable-file.js";
 import {
   encrypted,
   findKernelName,
@@ -10,7 +11,6 @@ import {
   passphrase,
   readSizeBytes,
   restage,
-  writeDurably,
 } from "./support/encrypted-volume.js";
 import { checkFileSystem } from "./support/file-system.js";
 import { readMachineState, waitUntilNothingIsLeft } from "./support/machine-state.js";

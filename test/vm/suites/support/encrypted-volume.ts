@@ -1,4 +1,4 @@
-import { open, readdir } from "node:fs/promises";
+import { readdir } from "node:fs/promises";
 import { runCommand } from "./run-command.js";
 import type { TestVolume } from "./test-volume.js";
 
@@ -25,13 +25,6 @@ export async function findKernelName(mapping: string): Promise<string> {
 
 export async function readSizeBytes(device: string): Promise<number> {
   return Number(await runCommand("blockdev", ["--getsize64", device]));
-}
-
-export async function writeDurably(path: string, content: string): Promise<void> {
-  const file = await open(path, "w");
-  await file.writeFile(content);
-  await file.sync();
-  await file.close();
 }
 
 export async function restage(volume: TestVolume): Promise<void> {
