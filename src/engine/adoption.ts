@@ -1,4 +1,5 @@
 import type { DeviceInfo, UblkDevice } from "../ublk/index.js";
+import { lostRequestHint } from "../ublk/recover.js";
 import type { Ublk } from "../ublk/ublk.js";
 import type { AdoptionEntry } from "./block-devices.js";
 import { waitFor } from "./block-nodes.js";
@@ -26,10 +27,6 @@ export interface AdoptionParts {
   copies: ImageCopies;
   oldServerTimeoutMs: number;
 }
-
-const waitedInVain =
-  ": end it; if there is no such process any more, the kernel waits for a request that it has lost (docs/kernels.md), " +
-  "and only a reboot frees the device";
 
 type Adoptable = Extract<Decision, { action: "adopt" }>;
 
@@ -60,7 +57,11 @@ export class Adoption {
   private async act(entry: JournalEntry, decision: Decision): Promise<Reconciliation> {
     if (decision.action === "adopt") return await this.recover(decision);
     if (decision.action === "remove") return await this.remove(entry, decision.info, decision.reason);
-    return report(entry, "failed", decision.action === "wait" ? `${decision.reason}${waitedInVain}` : decision.reason);
+    return report(
+      entry,
+      "failed",
+      decision.action === "wait" ? `${decision.reason}: end it; ${lostRequestHint}` : decision.reason,
+    );
   }
 
   /** Decides again once the old server has let go of the device, or has taken too long to. */

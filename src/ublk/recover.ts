@@ -23,6 +23,11 @@ export interface RecoverOptions {
 }
 
 export const defaultRecoverWaitMs = 30_000;
+/** What keeps a device live whose server has ended. */
+export const lostRequestHint =
+  "if there is no such process any more, the kernel waits for a request that it has lost (docs/kernels.md), and only a " +
+  "reboot frees the device";
+
 const operation = "recoverAndServe";
 
 /**
@@ -83,8 +88,6 @@ function assertRecoverable(info: DeviceInfo): void {
 function stillServed(info: DeviceInfo): UblkError {
   return new UblkError("device_busy", `device ${info.deviceId} is still served by process ${info.serverPid ?? "?"}`, {
     operation,
-    hint:
-      "end that process first, or wait longer (waitMs); if there is no such process any more, the kernel waits for a " +
-      "request that it has lost (docs/kernels.md), and only a reboot frees the device",
+    hint: `end that process first, or wait longer (waitMs); ${lostRequestHint}`,
   });
 }
