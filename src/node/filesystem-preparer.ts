@@ -1,5 +1,5 @@
 import { DriverError } from "../errors.js";
-import type { FsType, Volume } from "../pools/volume.js";
+import { type FsType, mayHaveTwin, type Volume } from "../pools/volume.js";
 import type { NumberedDevice } from "./device-mounts.js";
 import type { NodeDependencies } from "./node-dependencies.js";
 
@@ -13,7 +13,7 @@ export interface PrepareRequest {
 export class FilesystemPreparer {
   constructor(private readonly dependencies: NodeDependencies) {}
 
-  /** Repairs the file system, and gives a copied one its own identity; or makes one on a blank device. */
+  /** Repairs the file system, and gives one that is copied or imported its own identity; or makes one on a blank device. */
   async prepare(volume: Volume, device: NumberedDevice, request: PrepareRequest): Promise<void> {
     if (await this.isToBeFormatted(volume, device, request.fsType)) return await this.format(volume, device, request);
     const tools = this.dependencies.filesystems.toolsOf(request.fsType);
@@ -44,21 +44,21 @@ export class FilesystemPreparer {
     await mark.set();
     const request = { discard: provisioning === "thin", options: format };
     await filesystems.toolsOf(fsType).format(device.path, request);
-    if (volume.contentSource !== undefined) await pools.poolOf(volume).mark(volume.id, "identity-renewed").set();
+    if (mayHaveTwin(volume)) await pools.poolOf(volume).mark(volume.id, "identity-renewed").set();
     await mark.clear();
   }
 
   /**
-   * Source and copy can be mounted at the same time only when the copy has a uuid of its own. The mark is set when it has,
+   * Source and copy, or an image that was imported twice, can be mounted at the same time only with different uuids. The mark is set when it has,
    * and before users see the file system: a crash in between only means one more uuid that nobody has seen.
    */
   private async renewIdentity(volume: Volume, device: NumberedDevice, request: PrepareRequest): Promise<void> {
     const { filesystems, pools, logger } = this.dependencies;
-    if (volume.contentSource === undefined) return;
+    if (!mayHaveTwin(volume)) return;
     const mark = pools.poolOf(volume).mark(volume.id, "identity-renewed");
     if (await mark.isSet()) return;
     const { fsType, scratchPath } = request;
-    logger.info({ volumeId: volume.id, deviceId: device.deviceId, fsType }, "giving the copy a uuid of its own");
+    logger.info({ volumeId: volume.id, deviceId: device.deviceId, fsType }, "giving the file system a uuid of its own");
     await filesystems.toolsOf(fsType).renewIdentity(device.path, { scratchPath });
     await mark.set();
   }

@@ -13,11 +13,14 @@ beforeEach(async () => {
 
 afterEach(() => workspace.remove());
 
-describe("staging the copy of a file system", () => {
-  async function createCopy(content = "ext4"): Promise<Volume> {
+describe.each<[string, Partial<Volume>]>([
+  ["the copy of a file system", { contentSource: { kind: "volume", volumeId: "source" } }],
+  ["an imported file system", { isImported: true }],
+])("staging %s", (_case, origin) => {
+  async function createCopy(): Promise<Volume> {
     const volume = await rig.createVolume();
-    workspace.pools.getVolume(volume.id).contentSource = { kind: "volume", volumeId: "source" };
-    workspace.filesystems.contents.set(workspace.path("devices", "ublkb0"), content);
+    Object.assign(workspace.pools.getVolume(volume.id), origin);
+    workspace.filesystems.contents.set(workspace.path("devices", "ublkb0"), "ext4");
     return volume;
   }
 

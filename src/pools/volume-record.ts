@@ -64,6 +64,7 @@ export const volumeRecordFormat: RecordFormat<Volume> = {
     parameters: parametersField,
     capabilities: z.array(capabilityField),
     contentSource: contentSource.optional(),
+    isImported: z.literal(true).optional(),
     limits: limitsSchema.optional(),
     createdAt: z.iso.datetime(),
     ephemeral: podClaim.optional(),

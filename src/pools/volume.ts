@@ -90,11 +90,18 @@ export interface Volume {
   capabilities: VolumeCapability[];
   /** What its first content was taken from; undefined for a volume that began empty. The source may be gone since. */
   contentSource?: ContentSource | undefined;
+  /** Set when its first content was an image from elsewhere, of which there may be more copies. */
+  isImported?: true | undefined;
   /** What the VolumeAttributesClass chose; undefined when the volume has none. */
   limits?: VolumeLimits | undefined;
   createdAt: string;
   /** Set for inline volumes only. No controller call made them, none lists them, and they have no name but their id. */
   ephemeral?: PodClaim | undefined;
+}
+
+/** Whether another volume may hold the same first content, with the same uuid in it. */
+export function mayHaveTwin({ contentSource, isImported }: Volume): boolean {
+  return contentSource !== undefined || isImported === true;
 }
 
 /** What a volume was made from. */

@@ -85,6 +85,7 @@ async function create(order: Import, { source, pools, parts }: Means): Promise<V
     pool: pool.name,
     parameters,
     capabilities,
+    isImported: true,
     createdAt: new Date().toISOString(),
   };
   await pools.createVolume(volume, async (path) => {

@@ -69,6 +69,7 @@ describe("pool import", () => {
       name: "a",
       sizeBytes: BigInt(size),
       capabilities: [blockCapability],
+      isImported: true,
     });
     expect((await readFile(imageOf(id))).equals(await readFile(source))).toBe(true);
     expect((await stat(imageOf(id))).blocks * 512).toBeLessThan(size / 2);

@@ -6,6 +6,7 @@ import { afterAll, beforeAll, beforeEach, expect, test } from "@jest/globals";
 import { compareDevice, createRandomFile, readAllocatedBytes, writeToDevice } from "./support/device-io.js";
 import { DriverProcess, type DriverSettings } from "./support/driver-process.js";
 import { type MachineState, readMachineState, waitUntilNothingIsLeft } from "./support/machine-state.js";
+import { findMount } from "./support/mounts.js";
 import { poolArguments, runPool, tryPool } from "./support/pool-cli.js";
 import { runCommand } from "./support/run-command.js";
 import { TestVolume, type VolumeWish } from "./support/test-volume.js";
@@ -101,6 +102,28 @@ test("a file system that was made elsewhere is imported, larger, and mounted wit
   expect(Number((await imported.readStats()).usage[0]?.total)).toBeGreaterThan(48 * mebibyte);
   await imported.finish();
 });
+
+test.each(["btrfs", "xfs"])(
+  "one %s image that is imported twice gives two volumes that are mounted together",
+  async (fsType) => {
+    await driver.terminate();
+    const image = `${root}/${fsType}.img`;
+    await runCommand("truncate", ["-s", String(320 * mebibyte), image]);
+    await runCommand(`mkfs.${fsType}`, ["-q", image]);
+    const names = ["one", "two"].map((name) => `${fsType}-${name}`);
+    for (const name of names) await runPool(settings, "import", image, "--name", name, "--provisioning", "thin");
+    driver = await DriverProcess.start(settings);
+    const volumes = names.map((name) => volume({ name, access: { kind: "mount", fsType }, mebibytes: 320 }));
+    for (const each of volumes) await each.start();
+    for (const each of volumes) await writeFile(join(each.targetPath, "name"), each.wish.name);
+    for (const each of volumes) expect(await readFile(join(each.targetPath, "name"), "utf8")).toBe(each.wish.name);
+    const paths = volumes.map(({ stagingPath }) => findMount(stagingPath)?.source ?? "");
+    const uuids = [image, ...paths].map((path) => runCommand("blkid", ["-p", "-o", "value", "-s", "UUID", path]));
+    expect(new Set(await Promise.all(uuids)).size).toBe(3);
+    for (const each of volumes) await each.finish();
+    await unlink(image);
+  },
+);
 
 test("an import that is killed leaves an image without a record, which check shows and the driver removes", async () => {
   await driver.terminate();
