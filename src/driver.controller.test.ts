@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { VolumeCapability_AccessMode_Mode as Mode, type VolumeCapability as ProtoCapability } from "./gen/csi/csi.js";
 import { accessMode, blockCapability, DriverRig, mount, mountCapability, range } from "./testing/driver-rig.js";
@@ -86,7 +87,8 @@ describe("CreateVolume", () => {
       "a multiple of the logical block of 512",
     ],
     ["an unknown parameter", { parameters: { raid: "5" } }, "INVALID_ARGUMENT", 'parameter "raid" is unknown'],
-    ["an unknown pool", { parameters: { pool: "gold" } }, "INVALID_ARGUMENT", 'parameter pool is "gold"'],
+    ["a pool of another node", { parameters: { pool: "gold" } }, "RESOURCE_EXHAUSTED", 'this node has no pool "gold"'],
+    ["no name of a pool", { parameters: { pool: "Gold" } }, "INVALID_ARGUMENT", 'parameter pool is "Gold"'],
     ["parameters of 5000 bytes", { parameters: { pool: "x".repeat(5000) } }, "INVALID_ARGUMENT", "parameters has 5004"],
     ["an unknown mutable parameter", { mutableParameters: { a: "1" } }, "INVALID_ARGUMENT", 'mutable parameter "a"'],
     ["a limit out of bounds", { mutableParameters: { iops: "1" } }, "INVALID_ARGUMENT", "operations from 10 to"],
@@ -95,6 +97,12 @@ describe("CreateVolume", () => {
       { volumeContentSource: { type: { $case: "volume", value: { volumeId: "x" } } } },
       "NOT_FOUND",
       'volume "x" does not exist on this node',
+    ],
+    [
+      "a source that another node may have",
+      { volumeContentSource: { type: { $case: "snapshot", value: { snapshotId: randomUUID() } } } },
+      "RESOURCE_EXHAUSTED",
+      "is not on this node: it lives on another one, or was deleted",
     ],
     ["a source without type", { volumeContentSource: {} }, "INVALID_ARGUMENT", "volume_content_source has no type"],
     ["another node", { accessibilityRequirements: elsewhere }, "RESOURCE_EXHAUSTED", "no requisite topology is this"],

@@ -4,9 +4,9 @@ import { toMessage } from "../errors.js";
 import { defaultEphemeralRules, type EphemeralRules } from "../pools/ephemeral-rules.js";
 import { limitNames, parseMaxima } from "../pools/limits.js";
 import type { PoolRequest } from "../pools/open-pools.js";
+import { isPoolName, poolNameForm } from "../pools/pool-name.js";
 import type { PoolSettings, Reserve } from "../pools/pool-settings.js";
 import { byteSizeForm, fromByteSize } from "../system/byte-size.js";
-import { isPoolName, poolNameForm } from "./values.js";
 
 const budgetBytesMin = 1024n ** 2n;
 const budgetBytesMax = 2n ** 50n;

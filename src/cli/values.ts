@@ -1,4 +1,5 @@
 import { type LogLevel, logLevels } from "../log-levels.js";
+import { isPoolName, poolNameForm } from "../pools/pool-name.js";
 import { socketPathBytesMax } from "../rpc/unix-socket.js";
 import { byteSizeForm, fromByteSize } from "../system/byte-size.js";
 
@@ -62,14 +63,6 @@ export function parsePoolFlag(flag: string, text: string): { name: string; value
   }
   if (isPoolName(name)) return { name, value };
   throw new ConfigError(`${flag} "${text}": the name "${name}" must be ${poolNameForm}`);
-}
-
-/** What `isPoolName` takes, for messages. */
-export const poolNameForm = "1 to 63 lower-case letters, digits or '-', the first and last not '-'";
-
-/** Whether a name is safe in paths, logs and StorageClasses. */
-export function isPoolName(name: string): boolean {
-  return /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/.test(name);
 }
 
 const smallestBudgetBytes = 1024n ** 2n;

@@ -3,6 +3,7 @@ import { DriverError } from "../errors.js";
 import { fromByteSize } from "../system/byte-size.js";
 import { formatParameterNames, parseFormatParameters } from "./format-parameters.js";
 import { limitNames, parseLimits } from "./limits.js";
+import { isPoolName, poolNameForm } from "./pool-name.js";
 import { encryptionTypes, type FsType, fsTypes, type VolumeParameters } from "./volume.js";
 
 /** Keys that Kubernetes' own sidecars add for information, for example the names of PVC and PV. */
@@ -41,7 +42,7 @@ const memoryText = z
 
 /** Every parameter of a StorageClass: its form, and the words for a value which does not have it. */
 const parameterTable = {
-  pool: { schema: z.string().min(1).optional(), allowed: "the name of a pool of the node" },
+  pool: { schema: z.string().refine(isPoolName).optional(), allowed: `the name of a pool, ${poolNameForm}` },
   provisioning: { schema: z.enum(["thick", "thin"]).default("thick"), allowed: '"thick" or "thin"' },
   logicalBlockSize: {
     schema: z

@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { BlockDeviceError } from "../engine/block-devices.js";
 import { blockCapability, mebibyte, mountCapability, rejectionOf, Workspace } from "../testing/workspace.js";
 import type { ContentSource, Volume, VolumeCapability } from "./volume.js";
+import { createVolumeId } from "./volume-id.js";
 import type { CreateRequest } from "./volume-provisioner.js";
 
 let workspace: Workspace;
@@ -128,10 +129,19 @@ describe("is refused, and nothing is made", () => {
   });
 
   test.each<[string, ContentSource]>([
-    ["a volume that does not exist", { kind: "volume", volumeId: "nothing" }],
-    ["a snapshot that does not exist", { kind: "snapshot", snapshotId: "nothing" }],
+    ["a volume that no node can have", { kind: "volume", volumeId: "nothing" }],
+    ["a snapshot that no node can have", { kind: "snapshot", snapshotId: "nothing" }],
   ])("%s", async (_case, contentSource) => {
     expect(await rejectionOf(create({ contentSource }))).toMatchObject({ code: "missing" });
+  });
+
+  const elsewhere = createVolumeId();
+  test.each<[string, ContentSource]>([
+    ["a volume", { kind: "volume", volumeId: elsewhere }],
+    ["a snapshot", { kind: "snapshot", snapshotId: elsewhere }],
+  ])("%s that another node may have, so that the caller looks there", async (what, contentSource) => {
+    const message = expect.stringMatching(`${what.slice(2)} ${elsewhere} is not on this node: it lives on another one`);
+    expect(await rejectionOf(create({ contentSource }))).toMatchObject({ code: "no_space", message });
   });
 
   test("another source under the same name", async () => {

@@ -9,6 +9,7 @@ import type { Pools } from "./pools.js";
 import type { ImageSource, Replica } from "./replicator.js";
 import type { Content } from "./snapshot.js";
 import type { ContentSource, Volume } from "./volume.js";
+import { isGivenId } from "./volume-id.js";
 
 /** Does work while nothing else is done that holds one of these keys. */
 export type RunLocked = <T>(keys: readonly string[], work: () => Promise<T>) => Promise<T>;
@@ -32,10 +33,20 @@ const copyIntervalMs = 100;
 export class VolumeContents {
   constructor(private readonly parts: VolumeContentParts) {}
 
-  /** What a source holds; an unknown one is `missing`. */
+  /**
+   * What a source holds. One that may be another node's is `no_space`, upon which Kubernetes lets the scheduler choose that
+   * node; one that no node can have is `missing`.
+   */
   find(source: ContentSource): FoundContent {
-    if (source.kind === "volume") return this.contentOfVolume(source.volumeId);
-    const { id, sizeBytes, content } = this.parts.store.index.get(source.snapshotId);
+    const { index } = this.parts.store;
+    if (source.kind === "volume") {
+      const { volumeId } = source;
+      if (this.parts.pools.findVolume(volumeId) === undefined) assertNotElsewhere("volume", volumeId);
+      return this.contentOfVolume(volumeId);
+    }
+    const { snapshotId } = source;
+    if (index.find(snapshotId) === undefined) assertNotElsewhere("snapshot", snapshotId);
+    const { id, sizeBytes, content } = index.get(snapshotId);
     return { id, sizeBytes, ...content };
   }
 
@@ -107,6 +118,12 @@ export class VolumeContents {
     const pool = this.parts.store.poolNamed(poolName);
     return { id: snapshotId, pool, path: pool.snapshots.imagePath(snapshotId), sizeBytes: imageSizeBytes };
   }
+}
+
+function assertNotElsewhere(kind: ContentSource["kind"], id: string): void {
+  if (!isGivenId(id)) return;
+  const message = `volume_content_source: ${kind} ${id} is not on this node: it lives on another one, or was deleted`;
+  throw new DriverError("no_space", `${message}; a volume made from it can only be made where it is`);
 }
 
 /** Fails when a volume that is asked for could not be used with what it would begin with. */

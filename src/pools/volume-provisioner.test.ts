@@ -38,6 +38,7 @@ describe("creating a volume again", () => {
     ["limit", { range: { limitBytes: mebibyte } }, "other size"],
     ["parameters", { parameters: { provisioning: "thin" } }, "other parameters"],
     ["pool", { parameters: { pool: "memory" } }, "other parameters"],
+    ["pool, of another node", { parameters: { pool: "gold" } }, "other parameters"],
     ["capabilities", { capabilities: [blockCapability] }, "other capabilities"],
     ["type", { capabilities: [{ ...mountCapability, fsType: "xfs" } as VolumeCapability] }, "other"],
   ])("with another %s is a conflict that names it", async (_case, change, text) => {
@@ -68,11 +69,11 @@ describe("the file system type of a StorageClass", () => {
   });
 });
 
-test("a pool which the node lacks is refused with the pools it has", async () => {
+test("a pool which the node lacks sends the caller to another node, with the pools that are here", async () => {
   const error = await rejectionOf(workspace.provisioner.create({ ...request, parameters: { pool: "gold" } }));
   expect(error).toMatchObject({
-    code: "invalid",
-    message: 'parameter pool is "gold", allowed on this node is one of: disk, memory',
+    code: "no_space",
+    message: expect.stringContaining('this node has no pool "gold", its pools are: disk, memory'),
   });
 });
 

@@ -46,7 +46,6 @@ export class VolumeProvisioner {
   /** Returns the volume of this name, made now or by an earlier, equal request. */
   async create(request: CreateRequest): Promise<Volume> {
     const parameters = parseVolumeParameters(request.parameters);
-    const pool = this.choosePool(parameters);
     const { contentSource } = request;
     const limits = parseChosenLimits(request.mutableParameters);
     const existing = this.pools.findVolumeByName(request.name);
@@ -57,8 +56,10 @@ export class VolumeProvisioner {
     const capabilities = withFsType(request.capabilities, fsType ?? inherited);
     assertFormatFits(parameters.format, { ...parameters, capabilities });
     if (existing !== undefined) {
-      return assertSameRequest(existing, { ...request, capabilities, limits }, { ...parameters, pool: pool.name });
+      const pool = parameters.pool ?? this.pools.find(undefined)?.name;
+      return assertSameRequest(existing, { ...request, capabilities, limits }, { ...parameters, pool });
     }
+    const pool = this.choosePool(parameters);
     if (content !== undefined) assertFits(content, { capabilities, parameters });
     const sizeBytes = chooseSizeBytes(request.range, { ...parameters, capabilities, contentBytes: content?.sizeBytes });
     const volume: Volume = {
@@ -95,14 +96,12 @@ export class VolumeProvisioner {
     return availableBytes - (availableBytes % BigInt(logicalBlockSizeBytes));
   }
 
+  /** `no_space` for a pool of other nodes, upon which Kubernetes lets the scheduler choose one of those. */
   private choosePool(parameters: VolumeParameters): Pool {
     const pool = this.pools.find(parameters.pool);
     if (pool !== undefined) return pool;
-    const allowed = this.pools.names.join(", ");
-    throw new DriverError(
-      "invalid",
-      `parameter pool is "${parameters.pool}", allowed on this node is one of: ${allowed}`,
-    );
+    const message = `this node has no pool "${parameters.pool}", its pools are: ${this.pools.names.join(", ")}`;
+    throw new DriverError("no_space", `${message}; use one of them, or a node that has the pool`);
   }
 }
 

