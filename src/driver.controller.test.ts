@@ -274,8 +274,38 @@ describe("GetCapacity", () => {
     expect(await capacityOf({ parameters: { pool: "gold" } })).toBe(0n);
   });
 
-  test("refuses a bad parameter", async () => {
-    const outcome = await rig.client.call(rpcs.getCapacity, { parameters: { provisioning: "fat" } });
-    expect(outcome.code).toBe("INVALID_ARGUMENT");
+  const mountOf = (fsType: string, ...mountFlags: string[]): ProtoCapability => ({
+    ...mountCapability,
+    accessType: { $case: "mount", value: { ...mount, fsType, mountFlags } },
+  });
+  const ofClass = (fsType: string) => ({ provisioning: "thin", "csi.storage.k8s.io/fstype": fsType });
+
+  test.each<[string, ProtoCapability[], string, bigint]>([
+    ["raw block", [blockCapability], "xfs", mebibyte],
+    ["xfs by its capability", [mountOf("xfs")], "ext4", 300n * mebibyte],
+    ["xfs by the StorageClass alone", [], "xfs", 300n * mebibyte],
+    ["btrfs by the StorageClass", [mountOf("")], "btrfs", 109n * mebibyte],
+  ])("has as its minimum what CreateVolume gives at least: %s", async (_case, volumeCapabilities, fsType, bytes) => {
+    const request = { volumeCapabilities, parameters: ofClass(fsType) };
+    expect((await rig.call(rpcs.getCapacity, request)).minimumVolumeSize).toBe(bytes);
+    const capacityRange = { requiredBytes: 1n, limitBytes: 0n };
+    const used = volumeCapabilities.length === 0 ? [mountOf("")] : volumeCapabilities;
+    const { volume } = await rig.call(rpcs.createVolume, {
+      ...request,
+      ...{ name: "small", capacityRange, volumeCapabilities: used },
+    });
+    expect(volume?.capacityBytes).toBe(bytes);
+  });
+
+  test.each<[string, object]>([
+    ["provisioning", { parameters: { provisioning: "fat" } }],
+    ["type in the StorageClass", { parameters: ofClass("ntfs") }],
+    ["type in a capability", { volumeCapabilities: [mountOf("ntfs")] }],
+    ["mkfs option", { parameters: { xfsBlockSize: "4096" } }],
+    ["mount option", { volumeCapabilities: [mountOf("", "compress")] }],
+  ])("refuses a %s which CreateVolume refuses", async (_case, change) => {
+    const request = { name: "bad", volumeCapabilities: [mountCapability], ...change };
+    expect((await rig.client.call(rpcs.createVolume, request)).code).toBe("INVALID_ARGUMENT");
+    expect((await rig.client.call(rpcs.getCapacity, request)).code).toBe("INVALID_ARGUMENT");
   });
 });

@@ -112,6 +112,28 @@ describe("an inline volume", () => {
     expect(rig.workspace.pools.listEphemeral()).toEqual([]);
   });
 
+  test("is nothing that the controller's calls work on", async () => {
+    const targetPath = rig.workspace.path("targets", "mount");
+    const request = { volumeId, targetPath, volumeCapability: mountCapability, volumeContext: context };
+    await rig.call(rpcs.nodePublishVolume, request);
+    const capacityRange = { requiredBytes: 4n * mebibyte, limitBytes: 0n };
+    const { client } = rig;
+    const outcomes = [
+      await client.call(rpcs.controllerExpandVolume, { volumeId, capacityRange }),
+      await client.call(rpcs.controllerModifyVolume, { volumeId, mutableParameters: { iops: "unlimited" } }),
+      await client.call(rpcs.createSnapshot, { name: "snap", sourceVolumeId: volumeId }),
+      await client.call(rpcs.createVolumeGroupSnapshot, { name: "group", sourceVolumeIds: [volumeId] }),
+      await client.call(rpcs.createVolume, {
+        ...{ name: "clone", volumeCapabilities: [mountCapability] },
+        volumeContentSource: { type: { $case: "volume", value: { volumeId } } },
+      }),
+      await client.call(rpcs.deleteVolume, { volumeId }),
+    ];
+    const message = expect.stringMatching(/is an inline volume of pod .*: it is its pod's alone/);
+    expect(outcomes).toMatchObject(outcomes.map(() => ({ code: "FAILED_PRECONDITION", message })));
+    expect(rig.workspace.pools.listEphemeral()).toMatchObject([{ sizeBytes: 2n * mebibyte }]);
+  });
+
   test("is not staged", async () => {
     const paths = {
       targetPath: rig.workspace.path("targets", "mount"),

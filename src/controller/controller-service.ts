@@ -3,6 +3,7 @@ import {
   type ControllerServer,
   type CreateVolumeRequest,
   type GetCapacityRequest,
+  type GetCapacityResponse,
   type Volume as ProtoVolume,
   ControllerServiceCapability_RPC_Type as RpcType,
   type ValidateVolumeCapabilitiesRequest,
@@ -10,7 +11,6 @@ import {
 } from "../gen/csi/csi.js";
 import type { VolumeHealth } from "../health/volume-health.js";
 import { explainMismatch } from "../pools/capability-check.js";
-import { smallestSizeBytes } from "../pools/capacity-range.js";
 import { parseMutableParameters } from "../pools/limits.js";
 import type { Pools } from "../pools/pools.js";
 import type { Volume } from "../pools/volume.js";
@@ -22,7 +22,7 @@ import { fromProtoContentSource, toProtoContentSource } from "../rpc/content-sou
 import type { Handlers } from "../rpc/handler.js";
 import { requireField, requireVolumeId } from "../rpc/required.js";
 import type { NodeTopology } from "../rpc/topology.js";
-import { fromProtoCapabilities } from "../rpc/volume-capability.js";
+import { fromProtoCapabilities, fromProtoCapability } from "../rpc/volume-capability.js";
 import { createHealthHandlers } from "./health-service.js";
 import { listPage } from "./page.js";
 import { createVolumeChangeHandlers } from "./volume-change-service.js";
@@ -69,11 +69,7 @@ export function createControllerService(dependencies: ControllerDependencies): H
       const { items, nextToken } = listPage(pools.listVolumes(), startingToken, maxEntries);
       return { entries: items.map((volume) => ({ volume: toProto(volume), status: undefined })), nextToken };
     },
-    getCapacity: async (request) => {
-      const availableCapacity = await readCapacity(request, dependencies);
-      const minimumVolumeSize = smallestSizeBytes;
-      return { availableCapacity, maximumVolumeSize: availableCapacity, minimumVolumeSize };
-    },
+    getCapacity: (request) => readCapacity(request, dependencies),
     controllerGetCapabilities: async () => ({
       capabilities: rpcTypes.map((type) => ({ type: { $case: "rpc", value: { type } } })),
     }),
@@ -119,10 +115,12 @@ function findMismatch(volume: Volume, request: ValidateVolumeCapabilitiesRequest
 async function readCapacity(
   { parameters, accessibleTopology, volumeCapabilities }: GetCapacityRequest,
   { provisioner, topology }: ControllerDependencies,
-): Promise<bigint> {
-  if (volumeCapabilities.length > 0) fromProtoCapabilities(volumeCapabilities);
-  if (accessibleTopology !== undefined && !topology.matches(accessibleTopology)) return 0n;
-  return await provisioner.readAvailableBytes(parameters);
+): Promise<GetCapacityResponse> {
+  const capabilities = volumeCapabilities.map(fromProtoCapability);
+  const { availableBytes, smallestBytes } = await provisioner.readCapacity({ parameters, capabilities });
+  const isHere = accessibleTopology === undefined || topology.matches(accessibleTopology);
+  const availableCapacity = isHere ? availableBytes : 0n;
+  return { availableCapacity, maximumVolumeSize: availableCapacity, minimumVolumeSize: smallestBytes };
 }
 
 function toProtoVolume(volume: Volume, topology: NodeTopology): ProtoVolume {

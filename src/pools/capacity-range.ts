@@ -17,7 +17,7 @@ export interface SizeRules {
 
 const defaultSizeBytes = 1024n ** 3n;
 /** Of any volume; file systems may need more. */
-export const smallestSizeBytes = 1024n ** 2n;
+const smallestSizeBytes = 1024n ** 2n;
 /** Offsets in files and in CSI are signed 64-bit; the last whole 4 KiB below that. */
 const largestSizeBytes = 2n ** 63n - 4096n;
 

@@ -24,7 +24,7 @@ function create(provisioning: Provisioning, sizeBytes: bigint): Promise<Volume> 
 }
 
 async function readAvailable(): Promise<Record<Provisioning, bigint>> {
-  const read = (provisioning: string) => workspace.provisioner.readAvailableBytes({ pool: "memory", provisioning });
+  const read = (provisioning: string) => workspace.readAvailableBytes({ pool: "memory", provisioning });
   return { thick: await read("thick"), thin: await read("thin") };
 }
 

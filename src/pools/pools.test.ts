@@ -58,12 +58,12 @@ describe("a volume on disk", () => {
   });
 
   test("leaves nothing when it is deleted, and gives its bytes back", async () => {
-    const before = await workspace.provisioner.readAvailableBytes({ pool: "memory" });
+    const before = await workspace.readAvailableBytes({ pool: "memory" });
     const { id } = await create("data", { pool: "memory" });
-    expect(await workspace.provisioner.readAvailableBytes({ pool: "memory" })).toBe(before - sizeBytes);
+    expect(await workspace.readAvailableBytes({ pool: "memory" })).toBe(before - sizeBytes);
     await workspace.provisioner.delete(id);
     expect(await readdir(workspace.path("memory", "memory", "volumes"))).toEqual([]);
-    expect(await workspace.provisioner.readAvailableBytes({ pool: "memory" })).toBe(before);
+    expect(await workspace.readAvailableBytes({ pool: "memory" })).toBe(before);
   });
 });
 
@@ -111,7 +111,7 @@ describe("a creation that fails", () => {
 describe("thin volumes", () => {
   test("are booked in full, so that no later volume is promised their bytes", async () => {
     await create("thin", { pool: "memory", provisioning: "thin" });
-    expect(await workspace.provisioner.readAvailableBytes({ pool: "memory" })).toBe(62n * mebibyte);
+    expect(await workspace.readAvailableBytes({ pool: "memory" })).toBe(62n * mebibyte);
   });
 });
 

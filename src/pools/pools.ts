@@ -55,6 +55,14 @@ export class Pools {
     throw new DriverError("missing", `volume "${id}" does not exist on this node: it ${known}`);
   }
 
+  /**
+   * A volume that a controller call may work on. An inline volume is `refused`: its pod's author has it within the bounds of
+   * the administrator, and it is made, changed and removed by its publication alone.
+   */
+  getPersistent(id: string): Volume {
+    return assertPersistent(this.getVolume(id));
+  }
+
   /** The usable volume of this id, without complaint about unusable ones. */
   peekVolume(id: string): Volume | undefined {
     return this.volumesById.get(id);
@@ -188,6 +196,15 @@ export class Pools {
     this.volumesById.set(volume.id, volume);
     if (volume.ephemeral === undefined) this.idsByName.set(volume.name, volume.id);
   }
+}
+
+/** Fails for an inline volume; see `Pools.getPersistent`. */
+export function assertPersistent(volume: Volume): Volume {
+  const { id, ephemeral } = volume;
+  if (ephemeral === undefined) return volume;
+  const pod = `${ephemeral.podNamespace}/${ephemeral.podName}`;
+  const message = `volume ${id} is an inline volume of pod ${pod}: it is its pod's alone, and goes when the pod is deleted`;
+  throw new DriverError("refused", message);
 }
 
 /** No pool may be another one, or lie inside it: its bytes would be counted twice and its files be two owners'. */

@@ -117,7 +117,7 @@ export class SnapshotGroups {
   private homeFor(sources: readonly string[]): Pool {
     const [first] = sources;
     if (first === undefined) throw new DriverError("invalid", "source_volume_ids is empty: give at least one volume");
-    return this.pools.poolOf(this.pools.getVolume(first));
+    return this.pools.poolOf(this.pools.getPersistent(first));
   }
 }
 

@@ -62,13 +62,13 @@ export class Snapshotter {
   }
 }
 
-/** What a snapshot of this volume would be. An unknown volume is `missing`. */
+/** What a snapshot of this volume would be. An unknown volume is `missing`, an inline one `refused`. */
 export async function planSnapshot(
   pools: Pools,
   volumeId: string,
   named: Pick<Snapshot, "name" | "group">,
 ): Promise<SnapshotPlan> {
-  const { id, sizeBytes, parameters, capabilities, ...volume } = pools.getVolume(volumeId);
+  const { id, sizeBytes, parameters, capabilities, ...volume } = pools.getPersistent(volumeId);
   const pool = pools.find(volume.pool);
   if (pool === undefined) throw new Error(`bug: volume ${id} was loaded from unknown pool ${volume.pool}`);
   const path = pool.imagePath(id);

@@ -99,7 +99,7 @@ export class VolumeContents {
   }
 
   private contentOfVolume(volumeId: string): FoundContent {
-    const { id, sizeBytes, capabilities, parameters } = this.parts.pools.getVolume(volumeId);
+    const { id, sizeBytes, capabilities, parameters } = this.parts.pools.getPersistent(volumeId);
     return { id, sizeBytes, capabilities, parameters };
   }
 

@@ -32,7 +32,7 @@ export class VolumeExpander {
 
   /** A volume that has the size already, or a larger one in the range, is a success. */
   async expand({ volumeId, range, capability }: ExpandRequest): Promise<Expansion> {
-    const volume = this.pools.getVolume(volumeId);
+    const volume = this.pools.getPersistent(volumeId);
     assertSuits(volume, capability);
     const sizeBytes = chooseGrownSizeBytes(range, volume);
     const grown = sizeBytes === volume.sizeBytes ? volume : await this.grow(volume, sizeBytes);

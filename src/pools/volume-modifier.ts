@@ -16,7 +16,7 @@ export class VolumeModifier {
    * first: a device that did not get them has them from a repetition, or from its next staging.
    */
   async modify(volumeId: string, mutableParameters: Readonly<Record<string, string>>): Promise<void> {
-    const volume = this.pools.getVolume(volumeId);
+    const volume = this.pools.getPersistent(volumeId);
     if (Object.keys(mutableParameters).length === 0) {
       throw new DriverError("invalid", "mutable_parameters is empty: give at least one");
     }

@@ -78,7 +78,7 @@ test("a pool which the node lacks sends the caller to another node, with the poo
 });
 
 test("a pool which the node lacks has no capacity", async () => {
-  expect(await workspace.provisioner.readAvailableBytes({ pool: "gold" })).toBe(0n);
+  expect(await workspace.readAvailableBytes({ pool: "gold" })).toBe(0n);
 });
 
 describe("deleting a volume", () => {

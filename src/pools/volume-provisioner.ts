@@ -9,7 +9,7 @@ import { parseMutableParameters, type VolumeLimits } from "./limits.js";
 import { parseMountFlags } from "./mount-options.js";
 import { parseFsTypeParameter, parseVolumeParameters } from "./parameters.js";
 import type { Pool } from "./pool.js";
-import type { Pools } from "./pools.js";
+import { assertPersistent, type Pools } from "./pools.js";
 import {
   type ContentSource,
   defaultFsType,
@@ -31,6 +31,15 @@ export interface CreateRequest {
   mutableParameters?: Record<string, string> | undefined;
   /** What the volume begins with; left out for an empty one. */
   contentSource?: ContentSource | undefined;
+}
+
+export type CapacityRequest = Pick<CreateRequest, "parameters" | "capabilities">;
+
+export interface Capacity {
+  /** About as many as the largest possible new volume could have; 0 in a pool that this node lacks. */
+  availableBytes: bigint;
+  /** Of any volume that is made like this. */
+  smallestBytes: bigint;
 }
 
 const detachWaitMsMax = 2_000;
@@ -82,18 +91,24 @@ export class VolumeProvisioner {
   async delete(volumeId: string): Promise<void> {
     const volume = this.pools.findVolume(volumeId);
     if (volume === undefined) return;
-    if (volume.ephemeral !== undefined) throw inlineVolume(volume);
+    assertPersistent(volume);
     this.contents.assertVolumeUnused(volumeId);
     await detachDevice(volumeId, { blockDevices: this.blockDevices, waitMsMax: detachWaitMsMax });
     await this.pools.deleteVolume(volume);
   }
 
-  /** About as many bytes as the largest possible new volume with these parameters could have; 0 in a pool this node lacks. */
-  async readAvailableBytes(parameters: Record<string, string>): Promise<bigint> {
-    const { pool, provisioning, logicalBlockSizeBytes, encryption } = parseVolumeParameters(parameters);
+  /** What new volumes could have. Refuses what `create` would refuse of these parameters and capabilities. */
+  async readCapacity({ capabilities, ...request }: CapacityRequest): Promise<Capacity> {
+    const parameters = parseVolumeParameters(request.parameters);
+    const uses = withFsType(orAnyOf(capabilities, request.parameters), parseFsTypeParameter(request.parameters));
+    assertFormatFits(parameters.format, { ...parameters, capabilities: uses });
+    const { pool, provisioning, logicalBlockSizeBytes, encryption } = parameters;
     const imageBytes = (await this.pools.find(pool)?.estimateAvailableBytes(provisioning)) ?? 0n;
     const availableBytes = volumeSizeBytesOf(imageBytes, { encryption });
-    return availableBytes - (availableBytes % BigInt(logicalBlockSizeBytes));
+    return {
+      availableBytes: availableBytes - (availableBytes % BigInt(logicalBlockSizeBytes)),
+      smallestBytes: chooseSizeBytes({ requiredBytes: 1n }, { logicalBlockSizeBytes, capabilities: uses }),
+    };
   }
 
   /** `no_space` for a pool of other nodes, upon which Kubernetes lets the scheduler choose one of those. */
@@ -105,9 +120,10 @@ export class VolumeProvisioner {
   }
 }
 
-function inlineVolume({ id, ephemeral }: Volume): DriverError {
-  const pod = `${ephemeral?.podNamespace}/${ephemeral?.podName}`;
-  return new DriverError("refused", `volume ${id} is an inline volume of pod ${pod}: it goes when its pod is deleted`);
+/** A caller that gives no capabilities may still name the file system in the parameters. */
+function orAnyOf(capabilities: VolumeCapability[], parameters: Record<string, string>): VolumeCapability[] {
+  if (capabilities.length > 0 || parseFsTypeParameter(parameters) === undefined) return capabilities;
+  return [{ accessType: "mount", accessMode: "SINGLE_NODE_WRITER", mountFlags: [] }];
 }
 
 function withFsType(capabilities: readonly VolumeCapability[], fsType: FsType | undefined): VolumeCapability[] {

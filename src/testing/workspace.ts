@@ -111,6 +111,11 @@ export class Workspace implements NodeDependencies {
     return new SnapshotGroups({ ...this.snapshots, pools: this.pools });
   }
 
+  /** As GetCapacity has it, of a StorageClass with these parameters. */
+  async readAvailableBytes(parameters: Record<string, string>): Promise<bigint> {
+    return (await this.provisioner.readCapacity({ parameters, capabilities: [] })).availableBytes;
+  }
+
   path(...names: string[]): string {
     return join(this.directory, ...names);
   }
