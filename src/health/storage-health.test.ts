@@ -37,7 +37,7 @@ async function createInline(pool: string): Promise<string> {
   const pod = { podUid: "uid", podName: "web", podNamespace: "shop", targetPath: "/target" };
   const claim = { ...pod, attributes: { pool, size: "64Mi" } };
   const order = { volumeId, capability: { ...mountCapability, accessType: "mount" as const, mountFlags: [] }, claim };
-  return (await new EphemeralProvisioner(workspace.pools, rules).create(order)).id;
+  return (await new EphemeralProvisioner(workspace.pools, rules).create(order)).volume.id;
 }
 
 /** Listeners hear of it in microtasks. */

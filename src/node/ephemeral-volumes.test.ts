@@ -218,4 +218,28 @@ describe("after a restart", () => {
     expect(workspace.mounter.entries).toMatchObject([{ mountPoint: claim.targetPath }]);
     expect(workspace.filesystems.formats).toHaveLength(1);
   });
+
+  test.each<[string, () => void]>([
+    ["at the device", () => (workspace.blockDevices.failure = new BlockDeviceError("internal", "no device"))],
+    ["at the mount", () => (workspace.mounter.failure = new Error("mount failed"))],
+    ["after it", () => workspace.filesystems.failures.set("giveToGroup", new Error("chown failed"))],
+  ])("a publication that fails %s is taken back, and the data stays for the next one", async (_where, breakIt) => {
+    const capability = { ...mountCapability, mountGroupId: 2000 };
+    await publish({ capability });
+    await workspace.mounter.unmount(claim.targetPath);
+    await workspace.blockDevices.detach(volumeId);
+    await rmdir(claim.targetPath);
+    await workspace.reopen();
+    ephemeral = new EphemeralVolumes(workspace, rules);
+    workspace.filesystems.groups.clear();
+    breakIt();
+    expect(await rejectionOf(publish({ capability }))).toMatchObject({ message: /no device|failed/ });
+    expect(workspace.mounter.entries).toEqual([]);
+    expect(await workspace.blockDevices.list()).toEqual([]);
+    expect(await readdir(dirname(claim.targetPath))).toEqual([]);
+    workspace.filesystems.failures.clear();
+    await publish({ capability });
+    expect(workspace.mounter.entries).toMatchObject([{ mountPoint: claim.targetPath }]);
+    expect(workspace.filesystems.formats).toHaveLength(1);
+  });
 });

@@ -18,9 +18,17 @@ export interface EphemeralRequest {
   readOnly: boolean;
 }
 
+/** How a volume was before a publication. */
+interface Before {
+  isNew: boolean;
+  isMounted: boolean;
+  hasTarget: boolean;
+}
+
 /**
  * Inline volumes: made, formatted and mounted by one publication, and gone with its end. Kubelet may never repeat a call
- * that failed, so a failure takes away all that there is of the volume. Callers serialise the verbs per volume.
+ * that failed, so a failure takes away all that this call has made, and nothing else: a volume that was there before it
+ * may hold a pod's data. Callers serialise the verbs per volume.
  */
 export class EphemeralVolumes {
   private readonly provisioner: EphemeralProvisioner;
@@ -38,15 +46,15 @@ export class EphemeralVolumes {
   async publish(request: EphemeralRequest): Promise<void> {
     const order = await toOrder(request);
     const { targetPath } = order.claim;
-    const volume = await this.provisioner.create(order);
-    const isNew = (await this.findOwnMount(volume)) === undefined;
-    const hadTarget = await mayExist(targetPath);
+    const { volume, isNew } = await this.provisioner.create(order);
+    const isMounted = !isNew && (await this.findOwnMount(volume)) !== undefined;
+    const before = { isNew, isMounted, hasTarget: await mayExist(targetPath) };
     try {
       const device = await this.dependencies.devices.open(volume, order.capability, {});
       await this.filesystemStager.stage(volume, device, { capability: order.capability, stagingPath: targetPath });
       await this.setGroup(order);
     } catch (error) {
-      if (isNew) await this.giveUp(volume, hadTarget);
+      await this.takeBack(volume, before);
       throw error;
     }
   }
@@ -105,23 +113,28 @@ export class EphemeralVolumes {
     return entry !== undefined && mounts.shows(entry) ? entry : undefined;
   }
 
-  // Whatever else is mounted at the target is not this volume's to take away.
   private async remove(volume: Volume): Promise<void> {
-    const { pools, devices, mounter } = this.dependencies;
+    await this.putAway(volume);
+    await this.dependencies.pools.deleteVolume(volume);
+  }
+
+  // Whatever else is mounted at the target is not this volume's to take away.
+  private async putAway(volume: Volume): Promise<void> {
+    const { devices, mounter } = this.dependencies;
     let mounted = await this.findOwnMount(volume);
     for (; mounted !== undefined; mounted = await this.findOwnMount(volume)) await unmountTop(mounted, mounter);
     await devices.close(volume.id);
-    await pools.deleteVolume(volume);
   }
 
   // The caller hears of the failure that led here; what does not go away is found by the next attempt.
-  private async giveUp(volume: Volume, hadTarget: boolean): Promise<void> {
+  private async takeBack(volume: Volume, before: Before): Promise<void> {
     const { mounter, logger } = this.dependencies;
+    if (before.isMounted) return;
     try {
-      await this.remove(volume);
-      if (!hadTarget) await removeTarget(claimOf(volume).targetPath, mounter);
+      await (before.isNew ? this.remove(volume) : this.putAway(volume));
+      if (!before.hasTarget) await removeTarget(claimOf(volume).targetPath, mounter);
     } catch (err) {
-      logger.warn({ volumeId: volume.id, err }, "inline volume of a failed publication not removed");
+      logger.warn({ volumeId: volume.id, err }, "failed publication of an inline volume not taken back");
     }
   }
 }

@@ -14,6 +14,12 @@ export interface EphemeralOrder {
   capability: MountCapability;
 }
 
+/** The volume of an order, and whether the order has made it: one that was there before may hold a pod's data. */
+export interface OrderedVolume {
+  volume: Volume;
+  isNew: boolean;
+}
+
 /** Makes inline volumes within the administrator's rules. Callers serialise by volume. */
 export class EphemeralProvisioner {
   /** Volumes that are being made: not listed yet, but counted. */
@@ -28,15 +34,15 @@ export class EphemeralProvisioner {
    * Returns the volume of this id, made now or by an earlier, equal order. The rules are asked for new volumes only: a pod
    * that runs is not in conflict with what an administrator changes later.
    */
-  async create(order: EphemeralOrder): Promise<Volume> {
+  async create(order: EphemeralOrder): Promise<OrderedVolume> {
     const existing = this.pools.findVolume(order.volumeId);
-    if (existing !== undefined) return assertSameClaim(existing, order.claim);
+    if (existing !== undefined) return { volume: assertSameClaim(existing, order.claim), isNew: false };
     const volume = this.toVolume(order);
     this.assertRoomForOne();
     this.creating.add(volume.id);
     try {
       await this.pools.createVolume(volume);
-      return volume;
+      return { volume, isNew: true };
     } finally {
       this.creating.delete(volume.id);
     }
