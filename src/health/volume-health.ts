@@ -100,8 +100,8 @@ export class VolumeHealth {
   }
 }
 
-function toFinding({ reason: message, hasLostBytes }: UnusableVolume): VolumeFinding {
-  if (hasLostBytes) return imageLost(message);
+function toFinding({ reason: message, damage }: UnusableVolume): VolumeFinding {
+  if (damage === "image") return imageLost(message);
   return { status: "inaccessible", reason: "RecordUnusable", message };
 }
 

@@ -10,6 +10,7 @@ import { Replicator } from "./replicator.js";
 import type { Snapshot } from "./snapshot.js";
 import { scanSnapshots } from "./snapshot-scan.js";
 import { SnapshotStore } from "./snapshot-store.js";
+import type { UnfinishedMark } from "./unfinished-mark.js";
 
 export interface SnapshotParts {
   pools: Pools;
@@ -47,6 +48,7 @@ export async function openSnapshots(parts: SnapshotParts): Promise<Snapshots> {
 class Opening {
   private readonly found: Snapshot[] = [];
   private readonly leftovers: Array<{ pool: Pool; id: string }> = [];
+  private readonly unfinishedGroups = new Map<string, UnfinishedMark>();
 
   constructor(
     private readonly parts: SnapshotParts,
@@ -55,8 +57,10 @@ class Opening {
   ) {}
 
   async readPool(pool: Pool): Promise<void> {
-    const { snapshots, groups, unusable, orphans, unwrittenGroups } = await scanSnapshots(pool);
-    for (const path of unwrittenGroups) await rm(path, { force: true });
+    const { snapshots, groups, unusable, orphans, marked, ...unfinished } = await scanSnapshots(pool);
+    for (const path of unfinished.unwrittenGroups) await rm(path, { force: true });
+    for (const { id, mark } of unfinished.unfinishedGroups) this.unfinishedGroups.set(id, mark);
+    for (const id of marked) await pool.snapshots.finish(id);
     this.found.push(...snapshots);
     for (const group of groups) this.store.index.putGroup(group);
     for (const id of orphans) this.leftovers.push({ pool, id });
@@ -69,26 +73,39 @@ class Opening {
   /** Groups are known only now: their record may lie in a pool that was read after their members'. */
   async finish(): Promise<void> {
     for (const snapshot of this.found) {
-      if (this.hasLostGroup(snapshot))
+      if (this.isHalfAGroup(snapshot)) {
         this.leftovers.push({ pool: this.store.poolNamed(snapshot.pool), id: snapshot.id });
-      else this.store.follow(snapshot);
+      } else {
+        this.reportLostGroup(snapshot);
+        this.store.follow(snapshot);
+      }
     }
-    for (const leftover of this.leftovers) await this.remove(leftover);
+    let isAllGone = true;
+    for (const leftover of this.leftovers) if (!(await this.remove(leftover))) isAllGone = false;
+    if (isAllGone) for (const mark of this.unfinishedGroups.values()) await mark.clear();
   }
 
-  /** Whether its group was never finished, or is half removed. Of a pool that is not here nothing can be said. */
-  private hasLostGroup({ group }: Snapshot): boolean {
-    if (group === undefined || this.store.index.has(group.id)) return false;
-    return this.parts.pools.all.some(({ directory }) => directory.uuid === group.poolUuid);
+  private isHalfAGroup({ group }: Snapshot): boolean {
+    return group !== undefined && !this.store.index.has(group.id) && this.unfinishedGroups.has(group.id);
   }
 
-  private async remove({ pool, id }: { pool: Pool; id: string }): Promise<void> {
+  /** Its bytes are all there, and can be restored. Of a group whose pool is not here nothing can be said. */
+  private reportLostGroup({ id, group }: Snapshot): void {
+    if (group === undefined || this.store.index.has(group.id)) return;
+    if (!this.parts.pools.all.some(({ directory }) => directory.uuid === group.poolUuid)) return;
+    const remedy = "restore it from a backup, or delete the group";
+    this.logger.error({ snapshotId: id, groupId: group.id }, `the record of a snapshot's group is missing: ${remedy}`);
+  }
+
+  private async remove({ pool, id }: { pool: Pool; id: string }): Promise<boolean> {
     try {
       await this.parts.blockDevices.endCopy(id);
       await pool.deleteSnapshot(id);
       this.logger.warn({ snapshotId: id, pool: pool.name }, "left-over of an unfinished snapshot removed");
+      return true;
     } catch (err) {
       this.logger.error({ snapshotId: id, err }, "left-over of an unfinished snapshot not removed");
+      return false;
     }
   }
 }

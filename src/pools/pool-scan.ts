@@ -3,6 +3,7 @@ import { DriverError, hasErrno, toMessage } from "../errors.js";
 import { imageSizeBytesOf } from "./image-size.js";
 import type { Pool } from "./pool.js";
 import { readRecord } from "./record-file.js";
+import { explainLostRecord, isLeftOver } from "./unfinished-mark.js";
 import type { Volume } from "./volume.js";
 import { isVolumeId } from "./volume-id.js";
 import { volumeRecordFormat } from "./volume-record.js";
@@ -12,8 +13,10 @@ export interface PoolContent {
   volumes: Volume[];
   /** Volumes whose record cannot be used. They are left as they are, and keep their space booked. */
   unusable: UnusableVolume[];
-  /** Ids of images without a record: left by a crash between the two steps of creation or deletion. */
+  /** Ids of what a crash cut short while it was made or removed: nobody's data. */
   orphans: string[];
+  /** Ids of volumes that are whole, though the mark of their making is still there. */
+  marked: string[];
   /** Entries that are not ours. */
   strangers: string[];
 }
@@ -21,8 +24,8 @@ export interface PoolContent {
 export interface UnusableVolume {
   id: string;
   reason: string;
-  /** Whether its image is missing or too short. */
-  hasLostBytes: boolean;
+  /** `image`: it is missing or too short. `record`: it cannot be used. `no-record`: an image that was a volume has none. */
+  damage: "image" | "record" | "no-record";
 }
 
 /** An image has fewer bytes than its volume. */
@@ -30,7 +33,7 @@ class LostBytes extends DriverError {}
 
 /** Reads every volume of a pool and books it. One bad record never hides the others. */
 export async function scanPool(pool: Pool): Promise<PoolContent> {
-  const content: PoolContent = { volumes: [], unusable: [], orphans: [], strangers: [] };
+  const content: PoolContent = { volumes: [], unusable: [], orphans: [], marked: [], strangers: [] };
   for (const entry of await readdir(pool.directory.volumesPath, { withFileTypes: true })) {
     if (!entry.isDirectory() || !isVolumeId(entry.name)) content.strangers.push(entry.name);
     else await scanVolume(pool, entry.name, content);
@@ -43,10 +46,14 @@ async function scanVolume(pool: Pool, id: string, content: PoolContent): Promise
     const volume = await readVolume(pool, id);
     pool.bookVolume(volume);
     content.volumes.push(volume);
+    if (await pool.unfinishedMark(id).isSet()) content.marked.push(id);
   } catch (error) {
     pool.ledger.record(id, await readImageSize(pool, id));
-    if (hasErrno(error, "ENOENT")) content.orphans.push(id);
-    else content.unusable.push({ id, reason: toMessage(error), hasLostBytes: error instanceof LostBytes });
+    if (!hasErrno(error, "ENOENT")) {
+      const damage = error instanceof LostBytes ? "image" : "record";
+      content.unusable.push({ id, reason: toMessage(error), damage });
+    } else if (await isLeftOver(pool.unfinishedMark(id), pool.imagePath(id))) content.orphans.push(id);
+    else content.unusable.push({ id, reason: explainLostRecord(pool.recordPath(id)), damage: "no-record" });
   }
 }
 

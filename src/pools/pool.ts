@@ -16,6 +16,7 @@ import { defaultPoolSettings, type PoolSettings, toReservedBytes } from "./pool-
 import { writeRecord } from "./record-file.js";
 import { SharedBytes } from "./shared-bytes.js";
 import { SnapshotFolder } from "./snapshot-folder.js";
+import { UnfinishedMark } from "./unfinished-mark.js";
 import type { Provisioning, Volume } from "./volume.js";
 import { VolumeMark, type VolumeMarkName, volumeMarkNames } from "./volume-mark.js";
 import { volumeRecordFormat } from "./volume-record.js";
@@ -194,7 +195,7 @@ export class Pool {
     await writeRecord(this.recordPath(volume.id), volumeRecordFormat, volume);
   }
 
-  /** Removes record, then image, so that a crash leaves at most an orphan image. */
+  /** The record first becomes the mark of what is being removed, so that the next start finishes what a crash cuts short. */
   async deleteVolume(volumeId: string): Promise<void> {
     await this.removeFiles(volumeId);
     this.ledger.release(volumeId);
@@ -203,6 +204,10 @@ export class Pool {
 
   mark(volumeId: string, name: VolumeMarkName): VolumeMark {
     return new VolumeMark(join(this.volumePath(volumeId), name));
+  }
+
+  unfinishedMark(volumeId: string): UnfinishedMark {
+    return new UnfinishedMark(this.recordPath(volumeId), join(this.volumePath(volumeId), "unfinished"));
   }
 
   recordPath(volumeId: string): string {
@@ -234,10 +239,13 @@ export class Pool {
     const { id, parameters } = volume;
     await makeDirectoryDurably(this.volumePath(id));
     try {
+      const unfinished = this.unfinishedMark(id);
+      await unfinished.set();
       const { provisioning } = parameters;
       const sizeBytes = imageSizeBytesOf(volume);
       await createImage({ path: this.imagePath(id), sizeBytes, provisioning, fill }, this.runCommand);
       await this.writeVolume(volume);
+      await unfinished.clear();
     } catch (error) {
       await this.removeFiles(id);
       throw error;
@@ -248,14 +256,13 @@ export class Pool {
   private async removeFiles(volumeId: string): Promise<void> {
     const path = this.volumePath(volumeId);
     try {
-      await rm(this.recordPath(volumeId), { force: true });
-      await rm(temporaryPathOf(this.recordPath(volumeId)), { force: true });
-      await syncDirectory(path);
+      await this.unfinishedMark(volumeId).replaceRecord();
       for (const { path: markPath } of volumeMarkNames.map((name) => this.mark(volumeId, name))) {
         await rm(markPath, { force: true });
         await rm(temporaryPathOf(markPath), { force: true });
       }
       await rm(this.imagePath(volumeId), { force: true });
+      await this.unfinishedMark(volumeId).clear();
       await rmdir(path);
     } catch (error) {
       if (!hasErrno(error, "ENOENT")) throw error;

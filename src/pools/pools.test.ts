@@ -1,4 +1,4 @@
-import { readdir, readFile, rm, stat, truncate, writeFile } from "node:fs/promises";
+import { readdir, readFile, rename, rm, stat, truncate, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { CommandError } from "../system/command.js";
@@ -116,8 +116,9 @@ describe("thin volumes", () => {
 });
 
 describe("after a crash", () => {
-  test("an image without a record is removed, and its bytes come back", async () => {
+  test("an image that was never finished is removed, and its bytes come back", async () => {
     await workspace.makeDirectory("disk", "volumes", "orphan-1");
+    await writeFile(workspace.path("disk", "volumes", "orphan-1", "unfinished"), "");
     await writeFile(workspace.path("disk", "volumes", "orphan-1", "image"), "x".repeat(4096));
     await writeFile(workspace.path("disk", "volumes", "orphan-1", "volume.json.tmp"), "{");
     await workspace.reopen();
@@ -126,7 +127,41 @@ describe("after a crash", () => {
     expect(workspace.pools.find("disk")?.ledger.reservedBytes).toBe(0n);
   });
 
-  test("an image without a record stays while a device serves it", async () => {
+  test("an image whose record was lost is kept, booked, and an error for whoever asks", async () => {
+    const { id } = await create("data");
+    await rm(workspace.path("disk", "volumes", id, "volume.json"));
+    await workspace.reopen();
+    await workspace.pools.collectOrphans(new Set());
+    expect(await filesOf(id)).toEqual(["image"]);
+    expect(workspace.pools.find("disk")?.ledger.reservedBytes).toBe(sizeBytes);
+    const error = await rejectionOf(workspace.provisioner.delete(id));
+    expect(error).toMatchObject({
+      code: "refused",
+      message: /volume\.json is missing and its image is there: restore/,
+    });
+  });
+
+  test("a deletion is finished that was interrupted before the image went", async () => {
+    const { id } = await create("data");
+    await rename(
+      workspace.path("disk", "volumes", id, "volume.json"),
+      workspace.path("disk", "volumes", id, "unfinished"),
+    );
+    await workspace.reopen();
+    await workspace.pools.collectOrphans(new Set());
+    expect(await readdir(workspace.path("disk", "volumes"))).toEqual([]);
+  });
+
+  test("a volume that was finished is one, though the mark of its making is still there, and loses that", async () => {
+    const volume = await create("data");
+    await writeFile(workspace.path("disk", "volumes", volume.id, "unfinished"), "");
+    await workspace.reopen();
+    await workspace.pools.collectOrphans(new Set());
+    expect(workspace.pools.getVolume(volume.id)).toEqual(volume);
+    expect((await filesOf(volume.id)).sort()).toEqual(["image", "volume.json"]);
+  });
+
+  test("an unfinished volume stays while a device serves it", async () => {
     await workspace.makeDirectory("disk", "volumes", "orphan-1");
     await workspace.reopen();
     await workspace.pools.collectOrphans(new Set(["orphan-1"]));

@@ -4,6 +4,7 @@ import type { FillImage } from "./image.js";
 import type { Pool } from "./pool.js";
 import { findPoolFault } from "./pool-presence.js";
 import { scanPool, type UnusableVolume } from "./pool-scan.js";
+import type { UnfinishedMark } from "./unfinished-mark.js";
 import type { Volume } from "./volume.js";
 import { isVolumeId } from "./volume-id.js";
 
@@ -13,6 +14,7 @@ export class Pools {
   private readonly idsByName = new Map<string, string>();
   private readonly unusable = new Map<string, UnusableVolume>();
   private readonly orphans: Array<{ pool: Pool; id: string }> = [];
+  private readonly needlessMarks: UnfinishedMark[] = [];
 
   private constructor(
     private readonly pools: readonly Pool[],
@@ -141,16 +143,17 @@ export class Pools {
   }
 
   /**
-   * Removes the images without a record, except those that a device serves or might serve. `release` ends what else may
-   * write to one: a copy into it that was never finished.
+   * Removes the images that a crash cut short, except those that a device serves or might serve. `release` ends what else
+   * may write to one: a copy into it that was never finished.
    */
   async collectOrphans(
     volumeIdsWithDevice: ReadonlySet<string>,
     release: (id: string) => Promise<void> = async () => undefined,
   ): Promise<void> {
+    for (const mark of this.needlessMarks.splice(0)) await mark.clear();
     for (const { pool, id } of this.orphans.splice(0)) {
       if (volumeIdsWithDevice.has(id)) {
-        this.logger.warn({ volumeId: id, pool: pool.name }, "image without a record is in use by a device, kept");
+        this.logger.warn({ volumeId: id, pool: pool.name }, "unfinished volume is in use by a device, kept");
         continue;
       }
       const removeOrphan = async () => {
@@ -158,8 +161,8 @@ export class Pools {
         await pool.deleteVolume(id);
       };
       await removeOrphan().then(
-        () => this.logger.warn({ volumeId: id, pool: pool.name }, "image without a record removed"),
-        (error: unknown) => this.logger.error({ volumeId: id, err: error }, "image without a record not removed"),
+        () => this.logger.warn({ volumeId: id, pool: pool.name }, "unfinished volume removed"),
+        (error: unknown) => this.logger.error({ volumeId: id, err: error }, "unfinished volume not removed"),
       );
     }
   }
@@ -173,7 +176,8 @@ export class Pools {
   }
 
   private async loadPool(pool: Pool): Promise<void> {
-    const { volumes, unusable, orphans, strangers } = await scanPool(pool);
+    const { volumes, unusable, orphans, marked, strangers } = await scanPool(pool);
+    for (const id of marked) this.needlessMarks.push(pool.unfinishedMark(id));
     for (const volume of volumes) this.index(volume);
     for (const id of orphans) this.orphans.push({ pool, id });
     for (const volume of unusable) {

@@ -1,14 +1,15 @@
 import { rm, rmdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { hasErrno } from "../errors.js";
-import { makeDirectoryDurably, syncDirectory, temporaryPathOf } from "../system/files.js";
+import { makeDirectoryDurably, syncDirectory } from "../system/files.js";
 import { writeRecord } from "./record-file.js";
 import type { Snapshot } from "./snapshot.js";
 import { snapshotRecordFormat } from "./snapshot-record.js";
+import { UnfinishedMark } from "./unfinished-mark.js";
 
 /**
- * The files of a pool's snapshots. As with volumes an image is there before its record and outlives it, so that a crash
- * leaves at most an image without a record.
+ * The files of a pool's snapshots. As with volumes an image is there before its record and outlives it, with a mark that
+ * says so beside it: what a crash leaves is an image with that mark.
  */
 export class SnapshotFolder {
   constructor(readonly path: string) {}
@@ -21,9 +22,19 @@ export class SnapshotFolder {
     return join(this.path, snapshotId, "snapshot.json");
   }
 
-  /** Makes the place for an image. One that exists already is another snapshot's. */
+  unfinishedMark(snapshotId: string): UnfinishedMark {
+    return new UnfinishedMark(this.recordPath(snapshotId), join(this.path, snapshotId, "unfinished"));
+  }
+
+  /** Makes the place for an image, which counts as unfinished from then on. One that exists already is another snapshot's. */
   async prepare(snapshotId: string): Promise<void> {
     await makeDirectoryDurably(join(this.path, snapshotId));
+    await this.unfinishedMark(snapshotId).set();
+  }
+
+  /** Once the record is there: the image is no left-over any more. */
+  async finish(snapshotId: string): Promise<void> {
+    await this.unfinishedMark(snapshotId).clear();
   }
 
   /** Makes or replaces the record. */
@@ -33,13 +44,12 @@ export class SnapshotFolder {
 
   /** Removes the record, then the image. Anything else in the directory makes it fail, and stays. */
   async remove(snapshotId: string): Promise<void> {
-    const recordPath = this.recordPath(snapshotId);
+    const unfinished = this.unfinishedMark(snapshotId);
     try {
-      await rm(recordPath, { force: true });
-      await rm(temporaryPathOf(recordPath), { force: true });
-      await syncDirectory(dirname(recordPath));
+      await unfinished.replaceRecord();
       await this.removeImage(snapshotId);
-      await rmdir(dirname(recordPath));
+      await unfinished.clear();
+      await rmdir(dirname(unfinished.path));
     } catch (error) {
       if (!hasErrno(error, "ENOENT")) throw error;
     }

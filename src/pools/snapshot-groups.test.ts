@@ -2,7 +2,9 @@ import { readdir, rm, writeFile } from "node:fs/promises";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { mebibyte, mountCapability, rejectionOf, Workspace } from "../testing/workspace.js";
 import { ImageUse } from "./image-use.js";
+import type { SnapshotGroup } from "./snapshot.js";
 import type { GroupView } from "./snapshot-groups.js";
+import { UnfinishedMark } from "./unfinished-mark.js";
 import type { Volume } from "./volume.js";
 
 let workspace: Workspace;
@@ -25,8 +27,10 @@ async function createVolume(name: string, pool = "disk"): Promise<Volume> {
 const create = (sources = [onDisk.id, inMemory.id]): Promise<GroupView> =>
   workspace.groups.create({ name: "group", sourceVolumeIds: sources, parameters: {} });
 
+const groupFolders = ["disk/groups", "memory/memory/groups"];
+
 async function leftOnDisk(): Promise<string[]> {
-  const folders = ["disk/snapshots", "disk/groups", "memory/memory/snapshots", "memory/memory/groups"];
+  const folders = ["disk/snapshots", "memory/memory/snapshots", ...groupFolders];
   return (await Promise.all(folders.map((folder) => readdir(workspace.path(folder))))).flat();
 }
 
@@ -117,6 +121,22 @@ test("half a record of a group, which a crash left, is removed at the next start
   expect(await leftOnDisk()).toEqual([]);
 });
 
+test("a group whose record is on disk, but not for sure, is not there", async () => {
+  const made = workspace.snapshots.store.make.bind(workspace.snapshots.store);
+  workspace.snapshots.store.make = (plans, commit) =>
+    made(plans, async (snapshots) => {
+      const { clear } = UnfinishedMark.prototype;
+      UnfinishedMark.prototype.clear = () => Promise.reject(new Error("the disk is gone"));
+      await commit?.(snapshots).finally(() => {
+        UnfinishedMark.prototype.clear = clear;
+      });
+    });
+  expect((await rejectionOf(create())).message).toBe("the disk is gone");
+  expect(await leftOnDisk()).toEqual([]);
+  await workspace.reopen();
+  expect((await create()).members).toHaveLength(2);
+});
+
 describe("the members of a group", () => {
   test("cannot be deleted one by one", async () => {
     const [member] = (await create()).members;
@@ -139,6 +159,19 @@ describe("deleting a group", () => {
     await workspace.groups.delete(group.id, []);
     expect(await leftOnDisk()).toEqual([]);
     expect(() => workspace.groups.get(group.id, [])).toThrow(/does not exist/);
+  });
+
+  test("whose copy failed removes nothing while a volume is being made from another member", async () => {
+    workspace.imageFiles.canShare = false;
+    workspace.blockDevices.holdCopies = true;
+    const [good, bad] = (await create()).members.map(({ id }) => id);
+    workspace.blockDevices.settleCopy(good ?? "");
+    workspace.blockDevices.settleCopy(bad ?? "", "EIO");
+    for (const id of [good, bad]) await workspace.snapshots.store.whenSettled(id ?? "");
+    await workspace.snapshots.imageUse.during(good ?? "", async () => {
+      expect(await rejectionOf(create())).toMatchObject({ code: "busy" });
+    });
+    expect(await leftOnDisk()).toHaveLength(3);
   });
 
   test("removes nothing while a volume is being made from a member", async () => {
@@ -165,13 +198,32 @@ describe("deleting a group", () => {
 });
 
 describe("found at start", () => {
-  test("members whose group has no record are removed: it was never finished, or is half deleted", async () => {
-    const { group } = await create();
-    for (const path of ["disk/groups", "memory/memory/groups"]) {
-      await rm(workspace.path(path, `${group.id}.json`), { force: true });
-    }
+  async function loseRecord({ id }: SnapshotGroup): Promise<void> {
+    for (const path of groupFolders) await rm(workspace.path(path, `${id}.json`), { force: true });
     await workspace.reopen();
+  }
+
+  test("members of a group that was never finished, or is half deleted, are removed", async () => {
+    const { group } = await create();
+    await writeFile(workspace.path("disk", "groups", `${group.id}.unfinished`), "");
+    await loseRecord(group);
     expect(await leftOnDisk()).toEqual([]);
+  });
+
+  test("members whose group has lost its record stay, and go with the group", async () => {
+    const { group, members } = await create();
+    await loseRecord(group);
+    expect(workspace.snapshots.store.index.list()).toEqual(members);
+    await workspace.groups.delete(group.id, []);
+    expect(await leftOnDisk()).toEqual([]);
+  });
+
+  test("a group that was finished is one, though the mark of its making is still there, and loses that", async () => {
+    const { group } = await create();
+    await writeFile(workspace.path("disk", "groups", `${group.id}.unfinished`), "");
+    await workspace.reopen();
+    expect(workspace.groups.get(group.id, []).members).toHaveLength(2);
+    expect(await leftOnDisk()).toHaveLength(3);
   });
 
   test("members whose group's pool is not there stay", async () => {

@@ -1,7 +1,5 @@
-import { rm } from "node:fs/promises";
-import { join } from "node:path";
 import { DriverError } from "../errors.js";
-import { syncDirectory } from "../system/files.js";
+import { groupMark, groupPath } from "./group-files.js";
 import type { ImageUse } from "./image-use.js";
 import { assertKnownSnapshotParameters } from "./parameters.js";
 import type { Pool } from "./pool.js";
@@ -9,7 +7,7 @@ import type { Pools } from "./pools.js";
 import { writeRecord } from "./record-file.js";
 import type { Snapshot, SnapshotGroup } from "./snapshot.js";
 import { groupRecordFormat } from "./snapshot-record.js";
-import type { SnapshotStore } from "./snapshot-store.js";
+import type { SnapshotPlan, SnapshotStore } from "./snapshot-store.js";
 import { explainFailedCopy, planSnapshot, type SnapshotterParts } from "./snapshotter.js";
 import { createVolumeId } from "./volume-id.js";
 
@@ -28,7 +26,7 @@ export interface GroupView {
 
 /**
  * Groups of snapshots of one instant. A group's record lies in the pool of its first member. It is written last and
- * removed first: members whose group has no record are left-overs of a crash, and the next start removes them.
+ * removed first; while it is not there a mark is, which tells the next start that the members are left-overs of a crash.
  */
 export class SnapshotGroups {
   private readonly pools: Pools;
@@ -51,12 +49,7 @@ export class SnapshotGroups {
     const home = this.homeFor(sources);
     const group = { id, poolUuid: home.directory.uuid };
     const plans = await Promise.all(sources.map((source) => planSnapshot(this.pools, source, { name, group })));
-    const made: SnapshotGroup[] = [];
-    await this.store.make(plans, async (snapshots) => {
-      made.push(await this.commit(home, { id, name, snapshots }));
-    });
-    const [record] = made;
-    if (record === undefined) throw new Error("bug: a group was made without its record");
+    const record = await this.make(home, id, { name, plans });
     this.store.index.putGroup(record);
     return { group: record, members: this.store.index.membersOf(record) };
   }
@@ -70,10 +63,9 @@ export class SnapshotGroups {
 
   /** Removes a group with all its members; an unknown id is a success. Nothing is removed while one of them is being read. */
   async delete(id: string, snapshotIds: readonly string[]): Promise<void> {
-    const group = this.store.index.findGroup(id);
+    const group = this.store.index.findGroup(id) ?? this.findLost(id);
     if (group === undefined) return;
     assertMembers(group, snapshotIds);
-    for (const snapshotId of group.snapshotIds) this.imageUse.assertUnused("snapshot", snapshotId);
     await this.remove(group);
   }
 
@@ -89,10 +81,38 @@ export class SnapshotGroups {
     throw explainFailedCopy(failed);
   }
 
+  /** Members whose group has lost its record: they have stayed, for whoever removes the group. */
+  private findLost(id: string): Pick<SnapshotGroup, "id" | "snapshotIds"> | undefined {
+    const members = this.store.index.list().filter(({ group }) => group?.id === id);
+    return members.length === 0 ? undefined : { id, snapshotIds: members.map((member) => member.id).sort() };
+  }
+
+  private async make(
+    home: Pool,
+    id: string,
+    { name, plans }: { name: string; plans: readonly SnapshotPlan[] },
+  ): Promise<SnapshotGroup> {
+    const mark = groupMark(home, id);
+    const made: SnapshotGroup[] = [];
+    await mark.set();
+    try {
+      await this.store.make(plans, async (snapshots) => {
+        made.push(await this.commit(home, { id, name, snapshots }));
+      });
+    } catch (error) {
+      await mark.clear();
+      throw error;
+    }
+    const [record] = made;
+    if (record === undefined) throw new Error("bug: a group was made without its record");
+    return record;
+  }
+
+  /** A record that may be on disk, or not, must not be there when the members go. */
   private async commit(
     home: Pool,
     { id, name, snapshots }: { id: string; name: string; snapshots: readonly Snapshot[] },
-  ) {
+  ): Promise<SnapshotGroup> {
     const group: SnapshotGroup = {
       id,
       name,
@@ -100,17 +120,24 @@ export class SnapshotGroups {
       sourceVolumeIds: sortedSet(snapshots.map(({ sourceVolumeId }) => sourceVolumeId)),
       createdAt: snapshots[0]?.createdAt ?? new Date().toISOString(),
     };
-    await writeRecord(groupPath(home, id), groupRecordFormat, group);
+    const mark = groupMark(home, id);
+    try {
+      await writeRecord(groupPath(home, id), groupRecordFormat, group);
+      await mark.clear();
+    } catch (error) {
+      await mark.replaceRecord();
+      throw error;
+    }
     return group;
   }
 
-  private async remove({ id, snapshotIds }: SnapshotGroup): Promise<void> {
+  private async remove({ id, snapshotIds }: Pick<SnapshotGroup, "id" | "snapshotIds">): Promise<void> {
+    for (const snapshotId of snapshotIds) this.imageUse.assertUnused("snapshot", snapshotId);
     const members = snapshotIds.flatMap((snapshotId) => this.store.index.find(snapshotId) ?? []);
-    for (const pool of this.pools.all) {
-      await rm(groupPath(pool, id), { force: true });
-      await syncDirectory(pool.directory.groupsPath);
-    }
+    const marks = this.pools.all.map((pool) => groupMark(pool, id));
+    for (const mark of marks) await mark.replaceRecord();
     for (const member of members) await this.store.remove(member);
+    for (const mark of marks) await mark.clear();
     this.store.index.remove(id);
   }
 
@@ -121,18 +148,13 @@ export class SnapshotGroups {
   }
 }
 
-/** Where the record of a group lies in a pool. */
-export function groupPath(pool: Pool, groupId: string): string {
-  return join(pool.directory.groupsPath, `${groupId}.json`);
-}
-
 function sortedSet(ids: readonly string[]): string[] {
   const sorted = [...new Set(ids)].sort();
   if (sorted.length === ids.length) return sorted;
   throw new DriverError("invalid", "source_volume_ids names a volume twice: name each once");
 }
 
-function assertMembers(group: SnapshotGroup, snapshotIds: readonly string[]): void {
+function assertMembers(group: Pick<SnapshotGroup, "id" | "snapshotIds">, snapshotIds: readonly string[]): void {
   if (snapshotIds.length === 0 || [...snapshotIds].sort().join() === group.snapshotIds.join()) return;
   const message = `snapshot_ids are not the members of group ${group.id}, which are ${group.snapshotIds.join(", ")}`;
   throw new DriverError("invalid", message);

@@ -1,12 +1,14 @@
 import { readdir, stat } from "node:fs/promises";
-import { join } from "node:path";
+import { join, parse } from "node:path";
 import { DriverError, hasErrno, toMessage } from "../errors.js";
 import { temporaryPathOf } from "../system/files.js";
+import { groupMark, groupPath } from "./group-files.js";
 import { readAllocatedBytes } from "./image.js";
 import type { Pool } from "./pool.js";
 import { readRecord } from "./record-file.js";
 import type { Snapshot, SnapshotGroup } from "./snapshot.js";
 import { groupRecordFormat, snapshotRecordFormat } from "./snapshot-record.js";
+import { explainLostRecord, isLeftOver, type UnfinishedMark } from "./unfinished-mark.js";
 import { isVolumeId } from "./volume-id.js";
 
 /** The snapshots and groups of a pool, found at start. */
@@ -14,22 +16,39 @@ export interface SnapshotContent {
   snapshots: Snapshot[];
   groups: SnapshotGroup[];
   /** What cannot be used, with the reason. It stays as it is, and keeps its space booked. */
-  unusable: Array<{ id: string; reason: string }>;
-  /** Ids of images without a record. */
+  unusable: Array<{ id: string; reason: string; damage: "record" | "no-record" }>;
+  /** Ids of what a crash cut short while it was made or removed: nobody's data. */
   orphans: string[];
-  /** Paths of group records that were never finished: a group without its record does not exist. */
+  /** Ids of snapshots that are whole, though the mark of their making is still there. */
+  marked: string[];
+  /** Groups that a crash cut short while they were made or removed, and with them their members. */
+  unfinishedGroups: Array<{ id: string; mark: UnfinishedMark }>;
+  /** Paths of group records that were never finished. */
   unwrittenGroups: string[];
+}
+
+export function emptySnapshotContent(): SnapshotContent {
+  return {
+    snapshots: [],
+    groups: [],
+    unusable: [],
+    orphans: [],
+    marked: [],
+    unfinishedGroups: [],
+    unwrittenGroups: [],
+  };
 }
 
 /** Reads and books every snapshot of a pool. One bad record never hides the others. */
 export async function scanSnapshots(pool: Pool): Promise<SnapshotContent> {
-  const content: SnapshotContent = { snapshots: [], groups: [], unusable: [], orphans: [], unwrittenGroups: [] };
+  const content = emptySnapshotContent();
   for (const entry of await readdir(pool.directory.snapshotsPath, { withFileTypes: true })) {
     if (entry.isDirectory() && isVolumeId(entry.name)) await scanSnapshot(pool, entry.name, content);
   }
   for (const name of await readdir(pool.directory.groupsPath)) {
-    const id = name.replace(/\.json$/, "");
-    if (name !== id && isVolumeId(id)) await scanGroup(pool, id, content);
+    const { name: id, ext: kind } = parse(name);
+    if (kind === ".json" && isVolumeId(id)) await scanGroup(pool, id, content);
+    if (kind === ".unfinished" && isVolumeId(id)) content.unfinishedGroups.push({ id, mark: groupMark(pool, id) });
     if (name.endsWith(temporaryPathOf(".json"))) content.unwrittenGroups.push(join(pool.directory.groupsPath, name));
   }
   return content;
@@ -42,10 +61,12 @@ async function scanSnapshot(pool: Pool, id: string, content: SnapshotContent): P
     const bookedBytes = snapshot.state === "copying" ? snapshot.bookedBytes : await readAllocatedBytes(imagePath);
     pool.bookSnapshot(id, bookedBytes, snapshot.sourceVolumeId);
     content.snapshots.push(snapshot);
+    if (await pool.snapshots.unfinishedMark(id).isSet()) content.marked.push(id);
   } catch (error) {
     pool.bookSnapshot(id, await readAllocatedBytes(imagePath));
-    if (hasErrno(error, "ENOENT")) content.orphans.push(id);
-    else content.unusable.push({ id, reason: toMessage(error) });
+    if (!hasErrno(error, "ENOENT")) content.unusable.push({ id, reason: toMessage(error), damage: "record" });
+    else if (await isLeftOver(pool.snapshots.unfinishedMark(id), imagePath)) content.orphans.push(id);
+    else content.unusable.push({ id, reason: explainLostRecord(pool.snapshots.recordPath(id)), damage: "no-record" });
   }
 }
 
@@ -74,8 +95,8 @@ async function assertImage(path: string, expectedBytes: bigint): Promise<void> {
 
 async function scanGroup(pool: Pool, id: string, content: SnapshotContent): Promise<void> {
   try {
-    content.groups.push(await readRecord(join(pool.directory.groupsPath, `${id}.json`), groupRecordFormat));
+    content.groups.push(await readRecord(groupPath(pool, id), groupRecordFormat));
   } catch (error) {
-    content.unusable.push({ id, reason: toMessage(error) });
+    content.unusable.push({ id, reason: toMessage(error), damage: "record" });
   }
 }

@@ -235,13 +235,31 @@ describe("a snapshot is refused", () => {
 });
 
 describe("found at start", () => {
-  test("an image without a record is removed, after its copy was ended", async () => {
+  test("an image that was never finished is removed, after its copy was ended", async () => {
     const { id } = await snapshot(await createVolume("data"));
     await rm(workspace.path("disk", "snapshots", id, "snapshot.json"));
+    await writeFile(workspace.path("disk", "snapshots", id, "unfinished"), "");
     workspace.blockDevices.calls.length = 0;
     await workspace.reopen();
     expect(await filesOf("snapshots")).toEqual([]);
     expect(workspace.blockDevices.calls).toEqual([`endCopy ${id}`]);
+  });
+
+  test("an image whose record was lost is kept, and an error for whoever asks", async () => {
+    const { id } = await snapshot(await createVolume("data"));
+    await rm(workspace.path("disk", "snapshots", id, "snapshot.json"));
+    await workspace.reopen();
+    expect(await filesOf("snapshots")).toEqual([id]);
+    const error = await rejectionOf(workspace.snapshotter.delete(id));
+    expect(error).toMatchObject({ code: "refused", message: /snapshot\.json is missing and its image is there/ });
+  });
+
+  test("a snapshot that was finished is one, though the mark of its making is still there, and loses that", async () => {
+    const made = await snapshot(await createVolume("data"));
+    await writeFile(workspace.path("disk", "snapshots", made.id, "unfinished"), "");
+    await workspace.reopen();
+    expect(workspace.snapshots.store.index.get(made.id)).toEqual(made);
+    expect((await readdir(workspace.path("disk", "snapshots", made.id))).sort()).toEqual(["image", "snapshot.json"]);
   });
 
   test("a corrupt record stays, keeps its bytes booked, and is an error for whoever asks", async () => {

@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, rename, rm, truncate, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rename, rm, symlink, truncate, writeFile } from "node:fs/promises";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { FakeNode, toSpec } from "../../engine/testing/fake-node.js";
 import type { Volume } from "../../pools/volume.js";
@@ -72,6 +72,8 @@ describe("pool check finds", () => {
     const { group, members } = await workspace.groups.create(request);
     await rename(disk("groups", `${group.id}.json`), workspace.path("record"));
     expect((await check()).told).toEqual(members.map(({ id }) => `problem snapshot-without-group ${id}`).sort());
+    await writeFile(disk("groups", `${group.id}.unfinished`), "");
+    expect((await check()).told).toEqual(members.map(({ id }) => `problem group-unfinished ${id}`).sort());
     await rename(workspace.path("record"), disk("groups", `${group.id}.json`));
     await rm(disk("snapshots", members[0]?.id ?? ""), { recursive: true });
     expect((await check()).told).toEqual([`problem group-incomplete ${group.id}`]);
@@ -129,14 +131,14 @@ describe("pool check finds", () => {
   });
 
   test("what a running driver may be making as a note", async () => {
-    await plant("volumes", "new", "image");
+    await plant("volumes", "new", "image", "unfinished");
     const lock = await acquireFileLock(workspace.path("lock"), { what: "it" });
     const { exitCode, told } = await check();
     const refused = await bench.run({ verb: "check", repair: true, removeIds: [] });
     await lock.release();
-    expect({ exitCode, told }).toEqual({ exitCode: 0, told: ["note image-without-record new"] });
+    expect({ exitCode, told }).toEqual({ exitCode: 0, told: ["note image-unfinished new"] });
     expect(refused).toMatchObject({ exitCode: 1, error: expect.stringContaining("is in use by process") });
-    expect(await readdir(disk("volumes", "new"))).toEqual(["image"]);
+    expect(await readdir(disk("volumes", "new"))).toEqual(["image", "unfinished"]);
   });
 });
 
@@ -152,22 +154,36 @@ describe("pool check --repair", () => {
     await writeFile(disk("groups", "x.json.tmp"), "");
     await writeFile(disk("pool.json.tmp"), "");
     await writeFile(disk("data.tmp"), "somebody's");
+    await writeFile(disk("volumes", volume.id, "notes.tmp"), "somebody's");
+    await mkdir(workspace.path("elsewhere"));
+    await writeFile(workspace.path("elsewhere", "volume.json.tmp"), "somebody's");
+    await symlink(workspace.path("elsewhere"), disk("volumes", "link"));
+    await plant("volumes", "Backup", "volume.json.tmp");
     await writeFile(workspace.path("pools", "disk.json.tmp"), "");
     expect((await check()).exitCode).toBe(1);
     const { exitCode, told } = await check({ repair: true });
     expect(exitCode).toBe(1);
     expect(told).toEqual([
+      "note stranger",
+      "note stranger",
       "problem image-without-record orphan",
       "repaired empty-folder cut-short",
       "repaired empty-folder empty",
       "repaired empty-folder empty-too",
       ...Array.from({ length: 6 }, () => "repaired temporary-file"),
     ]);
-    expect((await readdir(disk("volumes"))).sort()).toEqual([volume.id, "orphan"].sort());
+    expect((await readdir(disk("volumes"))).sort()).toEqual([volume.id, "Backup", "link", "orphan"].sort());
+    expect(await readdir(disk("volumes", "Backup"))).toEqual(["volume.json.tmp"]);
+    expect(await readdir(workspace.path("elsewhere"))).toEqual(["volume.json.tmp"]);
     expect(await readdir(disk("volumes", "orphan"))).toEqual(["image"]);
-    expect((await readdir(disk("volumes", volume.id))).sort()).toEqual(["image", "notes.txt", "volume.json"]);
+    expect((await readdir(disk("volumes", volume.id))).sort()).toEqual([
+      "image",
+      "notes.tmp",
+      "notes.txt",
+      "volume.json",
+    ]);
     expect(await readdir(disk())).toContain("data.tmp");
-    expect((await check()).told).toEqual(["problem image-without-record orphan"]);
+    expect((await check()).told).toEqual(["note stranger", "note stranger", "problem image-without-record orphan"]);
   });
 
   test("leaves a folder with something else in it, and says so", async () => {

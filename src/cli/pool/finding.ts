@@ -21,8 +21,10 @@ export type FindingKind =
   | "device-without-volume"
   | "empty-folder"
   | "group-incomplete"
+  | "group-unfinished"
   | "growth-unfinished"
   | "image-lost"
+  | "image-unfinished"
   | "image-without-record"
   | "journal-unreadable"
   | "mount-without-device"
@@ -37,10 +39,10 @@ const passingKinds: readonly FindingKind[] = [
   "device-without-volume",
   "empty-folder",
   "group-incomplete",
+  "group-unfinished",
   "growth-unfinished",
-  "image-without-record",
+  "image-unfinished",
   "mount-without-device",
-  "snapshot-without-group",
   "temporary-file",
 ];
 

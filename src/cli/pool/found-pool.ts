@@ -12,7 +12,7 @@ import {
 } from "../../pools/pool-directory.js";
 import { PoolRegistry } from "../../pools/pool-registry.js";
 import { type PoolContent, scanPool } from "../../pools/pool-scan.js";
-import { type SnapshotContent, scanSnapshots } from "../../pools/snapshot-scan.js";
+import { emptySnapshotContent, type SnapshotContent, scanSnapshots } from "../../pools/snapshot-scan.js";
 import type { RunCommand } from "../../system/command.js";
 import type { ImageFiles } from "../../system/image-files.js";
 import type { PoolPlace } from "./pool-command.js";
@@ -87,11 +87,9 @@ async function readContent(pool: Pool): Promise<{ content: PoolContent; snapshot
   const { volumesPath, snapshotsPath, groupsPath } = pool.directory;
   const content: PoolContent = (await isThere(volumesPath))
     ? await scanPool(pool)
-    : { volumes: [], unusable: [], orphans: [], strangers: [] };
+    : { volumes: [], unusable: [], orphans: [], marked: [], strangers: [] };
   const snapshots: SnapshotContent =
-    (await isThere(snapshotsPath)) && (await isThere(groupsPath))
-      ? await scanSnapshots(pool)
-      : { snapshots: [], groups: [], unusable: [], orphans: [], unwrittenGroups: [] };
+    (await isThere(snapshotsPath)) && (await isThere(groupsPath)) ? await scanSnapshots(pool) : emptySnapshotContent();
   return { content, snapshots };
 }
 

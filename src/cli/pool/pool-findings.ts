@@ -1,8 +1,10 @@
-import { readdir } from "node:fs/promises";
+import { lstat, readdir } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { hasErrno } from "../../errors.js";
+import { groupPath } from "../../pools/group-files.js";
 import { PoolRegistry } from "../../pools/pool-registry.js";
-import { groupPath } from "../../pools/snapshot-groups.js";
+import { isVolumeId } from "../../pools/volume-id.js";
+import { volumeMarkNames } from "../../pools/volume-mark.js";
 import { temporaryPathOf } from "../../system/files.js";
 import type { Finding } from "./finding.js";
 import { type AbsentPool, type FoundPool, isFound } from "./found-pool.js";
@@ -31,11 +33,12 @@ export async function findPoolFindings(
   return findings;
 }
 
+const damageKinds = { image: "image-lost", record: "record-unusable", "no-record": "image-without-record" } as const;
+
 async function volumeFindings({ request, pool, content }: FoundPool): Promise<Finding[]> {
   const basics = { pool: request.name, state: "problem" } as const;
-  const findings: Finding[] = content.unusable.map(({ id, reason, hasLostBytes }) => {
-    const kind = hasLostBytes ? "image-lost" : "record-unusable";
-    return { ...basics, kind, id, message: reason, remedy: { kind: "data", of: "volume", id } };
+  const findings: Finding[] = content.unusable.map(({ id, reason, damage }) => {
+    return { ...basics, kind: damageKinds[damage], id, message: reason, remedy: { kind: "data", of: "volume", id } };
   });
   for (const id of content.orphans) findings.push(await orphanFinding("volume", id, pool.volumePath(id), request.name));
   for (const name of content.strangers) {
@@ -53,9 +56,9 @@ async function volumeFindings({ request, pool, content }: FoundPool): Promise<Fi
 async function snapshotFindings({ request, pool, snapshots }: FoundPool): Promise<Finding[]> {
   const findings: Finding[] = [];
   const names = await readFolder(pool.directory.snapshotsPath);
-  for (const { id, reason } of snapshots.unusable) {
+  for (const { id, reason, damage } of snapshots.unusable) {
     const remedy = names.includes(id) ? ({ kind: "data", of: "snapshot", id } as const) : undefined;
-    const basics = { kind: "record-unusable", pool: request.name, id, message: reason, state: "problem" } as const;
+    const basics = { kind: damageKinds[damage], pool: request.name, id, message: reason, state: "problem" } as const;
     findings.push(remedy === undefined ? basics : { ...basics, remedy });
   }
   for (const id of snapshots.orphans) {
@@ -64,13 +67,13 @@ async function snapshotFindings({ request, pool, snapshots }: FoundPool): Promis
   return findings;
 }
 
-/** A folder without a record: with an image it may hold data, without one it does not. */
+/** What a crash cut short while it was made or removed. Without an image it holds nothing. */
 async function orphanFinding(of: "volume" | "snapshot", id: string, path: string, pool: string): Promise<Finding> {
   const names = await readFolder(path);
   const basics = { pool, id, state: "problem" } as const;
   if (names.includes("image")) {
-    const message = `${join(path, "image")} has no record: the next start of the driver removes it, or --remove ${id}`;
-    return { ...basics, kind: "image-without-record", message, remedy: { kind: "data", of, id } };
+    const message = `${join(path, "image")} was never finished, or is half removed: the next start of the driver removes it`;
+    return { ...basics, kind: "image-unfinished", message, remedy: { kind: "data", of, id } };
   }
   const message = `${path} has neither record nor image`;
   return { ...basics, kind: "empty-folder", message, remedy: { kind: "folder", of, id } };
@@ -83,9 +86,15 @@ function groupFindings({ request, pool, snapshots }: FoundPool, all: readonly Fo
   for (const { id, group } of snapshots.snapshots) {
     if (group === undefined || allGroups.some((each) => each.id === group.id)) continue;
     if (!all.some(({ record }) => record.uuid === group.poolUuid)) continue;
-    const message = `its group ${group.id} has no record: it was never finished, and the next start of the driver removes it`;
     const remedy = { kind: "data", of: "snapshot", id } as const;
-    findings.push({ kind: "snapshot-without-group", pool: request.name, id, message, state: "problem", remedy });
+    const basics = { pool: request.name, id, state: "problem", remedy } as const;
+    if (all.some((each) => each.snapshots.unfinishedGroups.some((unfinished) => unfinished.id === group.id))) {
+      const message = `its group ${group.id} was never finished, or is half removed: the next start of the driver removes it`;
+      findings.push({ ...basics, kind: "group-unfinished", message });
+    } else {
+      const message = `the record of its group ${group.id} is missing: restore it from a backup, or delete the group`;
+      findings.push({ ...basics, kind: "snapshot-without-group", message });
+    }
   }
   for (const { id, snapshotIds } of snapshots.groups) {
     const missing = snapshotIds.filter((snapshotId) => !allSnapshots.some((each) => each.id === snapshotId));
@@ -96,18 +105,21 @@ function groupFindings({ request, pool, snapshots }: FoundPool, all: readonly Fo
   return findings;
 }
 
+/** Names that the driver gives to what it has not finished, and no others. */
 const helpers = [".share-from", ".share-to"];
+const topNames = [...helpers, ...[...helpers, "pool.json"].map(temporaryPathOf)];
+const volumeNames = [...volumeMarkNames, "unfinished", "volume.json"].map(temporaryPathOf);
+const snapshotNames = ["unfinished", "snapshot.json"].map(temporaryPathOf);
 
 async function temporaryFiles({ request, pool }: FoundPool, stateDir: string): Promise<Finding[]> {
   const { path, volumesPath, snapshotsPath, groupsPath } = pool.directory;
-  const folders = [path, groupsPath];
-  for (const parent of [volumesPath, snapshotsPath]) {
-    for (const name of await readFolder(parent)) folders.push(join(parent, name));
+  const paths = await pathsIn(path, (name) => topNames.includes(name));
+  paths.push(...(await pathsIn(groupsPath, isTemporaryOfGroup)));
+  for (const folder of await foldersIn(volumesPath)) {
+    paths.push(...(await pathsIn(folder, (name) => volumeNames.includes(name))));
   }
-  const paths: string[] = [];
-  for (const folder of folders) {
-    const names = (await readFolder(folder)).filter((name) => isTemporary(name, folder === path));
-    paths.push(...names.map((name) => join(folder, name)));
+  for (const folder of await foldersIn(snapshotsPath)) {
+    paths.push(...(await pathsIn(folder, (name) => snapshotNames.includes(name))));
   }
   const registration = temporaryPathOf(new PoolRegistry(stateDir).pathOf(request.name));
   if ((await readFolder(dirname(registration))).includes(basename(registration))) paths.push(registration);
@@ -118,10 +130,21 @@ async function temporaryFiles({ request, pool }: FoundPool, stateDir: string): P
   });
 }
 
-/** Names that the driver gives to what it has not finished writing, and no others. */
-function isTemporary(name: string, isTop: boolean): boolean {
-  if (isTop) return helpers.includes(name) || name === "pool.json.tmp" || helpers.includes(name.replace(/\.tmp$/, ""));
-  return /^[a-z0-9-]+(\.json)?\.tmp$/.test(name);
+function isTemporaryOfGroup(name: string): boolean {
+  const [id = "", ...rest] = name.split(".");
+  return isVolumeId(id) && [".json", ".unfinished"].map(temporaryPathOf).includes(`.${rest.join(".")}`);
+}
+
+/** The folders of volumes or snapshots, and nothing that a link leads to. */
+async function foldersIn(parent: string): Promise<string[]> {
+  const names = await readFolder(parent);
+  const folders = names.filter(isVolumeId).map((name) => join(parent, name));
+  const isFolder = await Promise.all(folders.map(async (folder) => (await lstat(folder)).isDirectory()));
+  return folders.filter((_, at) => isFolder[at]);
+}
+
+async function pathsIn(folder: string, isWanted: (name: string) => boolean): Promise<string[]> {
+  return (await readFolder(folder)).filter(isWanted).map((name) => join(folder, name));
 }
 
 async function readFolder(path: string): Promise<string[]> {

@@ -125,7 +125,7 @@ test.each(["btrfs", "xfs"])(
   },
 );
 
-test("an import that is killed leaves an image without a record, which check shows and the driver removes", async () => {
+test("an import that is killed leaves an image marked as unfinished, which check shows and the driver removes", async () => {
   await driver.terminate();
   await createRandomFile(`${root}/large`, 192 * mebibyte);
   const child = spawn(process.execPath, poolArguments(settings, ["import", `${root}/large`, "--name", "cut-short"]));
@@ -139,9 +139,9 @@ test("an import that is killed leaves an image without a record, which check sho
   await exited;
   // The program that copies ends by itself, into a file that nobody counts as a volume.
   await waitFor("nobody writes to the image", async () => !(await isOpen(`${before}/volumes/${id}/image`)));
-  expect(await readdir(`${before}/volumes/${id}`)).toEqual(["image"]);
+  expect(await readdir(`${before}/volumes/${id}`)).toEqual(["image", "unfinished"]);
   const { exitCode, stdout } = await tryPool(settings, "check");
-  expect({ exitCode, stdout }).toMatchObject({ exitCode: 1, stdout: expect.stringContaining(`image-without-record`) });
+  expect({ exitCode, stdout }).toMatchObject({ exitCode: 1, stdout: expect.stringContaining("image-unfinished") });
   expect(stdout).toContain("1 problems, 0 notes, 0 repaired\n");
   driver = await DriverProcess.start(settings);
   expect(await readdir(`${before}/volumes`)).toEqual([]);
