@@ -12,6 +12,7 @@ export interface VolumeFinding {
 export type VolumeReason =
   | "DeviceDead"
   | "DeviceQuiesced"
+  | "DeviceUnusable"
   | "EngineUnavailable"
   | "FilesystemErrors"
   | "FilesystemUnusable"

@@ -156,6 +156,20 @@ describe("requests that failed", () => {
   });
 });
 
+test("a volume whose device the engine cannot tell of is in the list, and hides no other from it", async () => {
+  const [broken, lost] = [await createVolume("a"), await createVolume("b")];
+  await rm(imagePath(lost));
+  const { blockDevices } = workspace;
+  const find = blockDevices.find.bind(blockDevices);
+  blockDevices.find = async (volumeId) => {
+    if (volumeId === broken.id) throw new BlockDeviceError("internal", "its journal entry is not JSON");
+    return await find(volumeId);
+  };
+  const message = "its journal entry is not JSON";
+  expect(await health.check(broken.id)).toEqual([{ status: "inaccessible", reason: "DeviceUnusable", message }]);
+  expect((await health.listAbnormal()).map(({ id }) => id)).toEqual([broken.id, lost.id].sort());
+});
+
 test("the list has the volumes that are not well, and they alone, in the order of their ids", async () => {
   const volumes = [await createVolume("a"), await createVolume("b"), await createVolume("c"), await createVolume("d")];
   const [sick, lost, broken] = volumes as [Volume, Volume, Volume];

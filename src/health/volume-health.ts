@@ -84,8 +84,10 @@ export class VolumeHealth {
           : (["DeviceQuiesced", "its requests wait for an engine: look whether one is running"] as const);
       return [{ status: "inaccessible", reason, message: `${device.path} is ${device.state}: ${what}` }];
     } catch (error) {
-      if (!(error instanceof BlockDeviceError) || error.code !== "unavailable") throw error;
-      return [{ status: "inaccessible", reason: "EngineUnavailable", message: error.message }];
+      // One volume whose device the engine cannot tell of shall hide no other from a list.
+      if (!(error instanceof BlockDeviceError)) throw error;
+      const reason = error.code === "unavailable" ? "EngineUnavailable" : "DeviceUnusable";
+      return [{ status: "inaccessible", reason, message: error.message }];
     }
   }
 
