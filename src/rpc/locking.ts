@@ -9,16 +9,19 @@ export type FindName = (kind: "volume" | "snapshot" | "group", id: string) => st
  * One operation at a time for each volume, snapshot and group. A creation is known by its name, all else by id; a removal
  * takes both, so that it never overlaps a repeated creation of the same thing. A snapshot also holds its volumes: nobody
  * may attach one between the look whether it has a device and the instant. A call that equals one which waits or runs joins
- * it: nothing else can have happened to its subject since that one began.
+ * it, unless another one for its subject has come in between.
  */
 export function withVolumeLock(lock: KeyedLock, findName: FindName): Wrapper {
   const calls = new RunningCalls();
   return (next: AnyHandler) => async (request, context) => {
     const { method, logger } = context;
-    const keys = lockKeys(request, method, findName);
-    if (keys.length === 0) return await next(request, context);
-    if (calls.has(method, request)) logger.info("joins an equal call that is not done yet");
-    return await calls.run(method, request, () => lock.run(keys, () => next(request, context)));
+    const lockKeys = toLockKeys(request, method, findName);
+    if (lockKeys.length === 0) return await next(request, context);
+    const call = { method, request, lockKeys };
+    const answer = calls.find(call);
+    if (answer === undefined) return await calls.run(call, () => lock.run(lockKeys, () => next(request, context)));
+    logger.info("joins an equal call that is not done yet");
+    return await answer;
   };
 }
 
@@ -59,7 +62,7 @@ const keysByMethod: Record<string, ToKeys> = {
   ],
 };
 
-function lockKeys(request: object, method: string, findName: FindName): string[] {
+function toLockKeys(request: object, method: string, findName: FindName): string[] {
   const keys = (keysByMethod[method] ?? keysOfOther(method))(request, findName);
   return keys.filter((key) => key !== undefined);
 }

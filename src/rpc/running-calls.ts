@@ -1,29 +1,46 @@
 import { createHash } from "node:crypto";
 
+/** A call by what it asks for, and by the keys of what it is about. */
+export interface RunningCall {
+  method: string;
+  request: object;
+  lockKeys: readonly string[];
+}
+
+interface Running {
+  digest: string;
+  lockKeys: readonly string[];
+  answer: Promise<object>;
+}
+
 /**
  * The calls that are being worked on. One that equals a running call gets the answer of that one: a caller whose deadline
- * has passed, and who asks again, waits for the work that it began and does not queue behind it.
+ * has passed, and who asks again, waits for the work that it began and does not queue behind it. Not so when another call
+ * has come for one of its keys since: what was asked for last has to be done last.
  */
 export class RunningCalls {
-  private readonly answers = new Map<string, Promise<object>>();
+  /** In the order in which they came. */
+  private readonly running: Running[] = [];
 
-  /** Whether an equal call is running. */
-  has(method: string, request: object): boolean {
-    return this.answers.has(toKey(method, request));
+  /** The answer of the equal call that is running, if this call may have it. */
+  find(call: RunningCall): Promise<object> | undefined {
+    const latest = this.running.findLast(({ lockKeys }) => lockKeys.some((key) => call.lockKeys.includes(key)));
+    return latest?.digest === toDigest(call) ? latest.answer : undefined;
   }
 
-  async run(method: string, request: object, work: () => Promise<object>): Promise<object> {
-    const key = toKey(method, request);
-    const running = this.answers.get(key);
-    if (running !== undefined) return await running;
-    const answer = work().finally(() => this.answers.delete(key));
-    this.answers.set(key, answer);
-    return await answer;
+  async run(call: RunningCall, work: () => Promise<object>): Promise<object> {
+    const running = { digest: toDigest(call), lockKeys: call.lockKeys, answer: work() };
+    this.running.push(running);
+    try {
+      return await running.answer;
+    } finally {
+      this.running.splice(this.running.indexOf(running), 1);
+    }
   }
 }
 
 /** A digest, because requests hold secrets that nothing should keep. Maps arrive in any order, and mean the same in each. */
-function toKey(method: string, request: object): string {
+function toDigest({ method, request }: RunningCall): string {
   const text = JSON.stringify(request, (_name, value: unknown) => toSortable(value));
   return `${method} ${createHash("sha256").update(text).digest("base64")}`;
 }

@@ -218,6 +218,47 @@ describe("a call that equals one which is not done", () => {
     expect(handler).toHaveBeenCalledTimes(1);
   });
 
+  function createOrdered() {
+    const [gate, order] = [createGate(), [] as string[]];
+    const handler: AnyHandler = async (request) => {
+      order.push((request as { name: string }).name);
+      await gate.opened;
+      return {};
+    };
+    const call = createChain({ lock: new KeyedLock(1_000), handlingMsMax: 60_000, findName: () => undefined })(handler);
+    const modify = (volumeId: string, name: string) =>
+      call({ volumeId, name }, createContext({ method: "Controller/ControllerModifyVolume" }));
+    return { gate, order, call, modify };
+  }
+
+  test("does not join it past another call for the same volume: what is asked for last is done last", async () => {
+    const { gate, order, modify } = createOrdered();
+    const calls = [modify("x", "A"), modify("y", "other"), modify("x", "B"), modify("x", "A"), modify("x", "A")];
+    gate.open();
+    await Promise.all(calls);
+    expect(order).toEqual(["A", "other", "B", "A"]);
+  });
+
+  test("joins it though another call for the same volume was asked for and has given up", async () => {
+    const { gate, handler, call } = createSlow({ lock: new KeyedLock(20), handlingMsMax: 60_000 });
+    const first = call(request, createContext());
+    await rejectionOf(call({ ...request, sizeBytes: 6n }, createContext()));
+    const joined = call(request, createContext());
+    gate.open();
+    await Promise.all([first, joined]);
+    expect(handler).toHaveBeenCalledTimes(1);
+  });
+
+  test("does not join it past one that has another key in common with it", async () => {
+    const { gate, order, call } = createOrdered();
+    const snapshot = (name: string) =>
+      call({ sourceVolumeId: "x", name }, createContext({ method: "Controller/CreateSnapshot" }));
+    const calls = [snapshot("A"), snapshot("B"), snapshot("A")];
+    gate.open();
+    await Promise.all(calls);
+    expect(order).toEqual(["A", "B", "A"]);
+  });
+
   test("fails with it", async () => {
     const wrap = createChain({ lock: new KeyedLock(20), handlingMsMax: 1_000, findName: () => undefined });
     const gate = createGate();
