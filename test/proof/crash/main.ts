@@ -3,7 +3,9 @@ import { copyFile } from "node:fs/promises";
 import { join } from "node:path";
 import { readMachineState, waitUntilNothingIsLeft } from "../../vm/suites/support/machine-state.js";
 import { mountPoolDisk } from "../../vm/suites/support/pool-place.js";
+import { recordKernelState } from "../support/kernel-state.js";
 import { readNumber, readText, resultsPath } from "../support/settings.js";
+import { StallWatch } from "../support/stall-watch.js";
 import { Verdict } from "../support/verdict.js";
 import { Lane } from "./lane.js";
 import { NamedPoints } from "./named-points.js";
@@ -21,7 +23,23 @@ const lanes = Array.from({ length: laneCount }, (_, index) => {
   return { name, lane: new Lane(index, join(root, name), join(place.path, name), verdict) };
 });
 
-const progress = setInterval(() => process.stdout.write(`${verdict.kills} kills so far\n`), 30_000);
+async function keepLogs(): Promise<void> {
+  for (const name of ["named", ...lanes.map((lane) => lane.name)]) {
+    await copyFile(join(root, name, "engine.log"), join(resultsPath, `${name}.log`)).catch(() => undefined);
+  }
+}
+
+const stall = new StallWatch(
+  () => verdict.kills,
+  async () => {
+    await recordKernelState(`no kill for long, after ${verdict.kills}`);
+    await keepLogs();
+  },
+);
+const progress = setInterval(() => {
+  process.stdout.write(`${verdict.kills} kills so far\n`);
+  stall.look();
+}, 30_000);
 // So that a long run may be split into several, with the named points in one of them.
 if (readText("UBLK_NAMED", "yes") === "yes") {
   const named = new NamedPoints(join(root, "named"), join(place.path, "named"), verdict);
@@ -35,9 +53,7 @@ await Promise.all(
   ),
 );
 clearInterval(progress);
-for (const name of ["named", ...lanes.map((lane) => lane.name)]) {
-  await copyFile(join(root, name, "engine.log"), join(resultsPath, `${name}.log`)).catch(() => undefined);
-}
+await keepLogs();
 if (verdict.isGood) {
   await place.release();
   await waitUntilNothingIsLeft(before).catch((error: unknown) => verdict.addProblem("machine", error));

@@ -26,7 +26,10 @@ export class Verdict {
   }
 
   addProblem(where: string, error: unknown): void {
-    this.problems.push(`${where}: ${error instanceof Error ? error.message : String(error)}`);
+    const problem = `${where}: ${error instanceof Error ? error.message : String(error)}`;
+    this.problems.push(problem);
+    // At once, too: a proof that then hangs has said what came before.
+    process.stdout.write(`problem so far: ${problem}\n`);
   }
 
   get isGood(): boolean {
