@@ -13,7 +13,7 @@ import { Ledger, type SpaceUsage } from "./ledger.js";
 import type { PoolDirectory } from "./pool-directory.js";
 import { PoolPromises, type PromisedBytes, type PromisesFreshness } from "./pool-promises.js";
 import { defaultPoolSettings, type PoolSettings, toReservedBytes } from "./pool-settings.js";
-import { writeRecord } from "./record-file.js";
+import { readRecord, writeRecord } from "./record-file.js";
 import { SharedBytes } from "./shared-bytes.js";
 import { SnapshotFolder } from "./snapshot-folder.js";
 import { UnfinishedMark } from "./unfinished-mark.js";
@@ -156,43 +156,59 @@ export class Pool {
 
   /**
    * Gives a volume's image a larger size, and then its record; returns what the record says now. After a failure the
-   * volume is as it was, or is marked as growing, which a repeated call finishes and the next start takes back.
+   * volume is as it was, or is marked as growing, which a repeated call finishes and the next start takes back. `note` is
+   * told what holds before the image becomes larger than the record says, and after each step.
    */
-  async growVolume(volume: Volume, toBytes: bigint): Promise<Volume> {
+  async growVolume(volume: Volume, toBytes: bigint, note: (volume: Volume) => void): Promise<Volume> {
     const bookedBytes = this.bookedBytesOf({ ...volume, sizeBytes: toBytes });
     await this.book((usage) => {
       this.ledger.grow(volume.id, bookedBytes, usage);
       this.promises.noteChange(volume.id);
     });
     const growing = { ...volume, growingToBytes: toBytes };
+    const grown = { ...volume, sizeBytes: toBytes, growingToBytes: undefined };
+    // Whoever writes the record from now on writes one that allows for a larger image.
+    note(growing);
     try {
       await this.writeVolume(growing);
-      await this.growImage(growing, imageSizeBytesOf({ ...volume, sizeBytes: toBytes }));
+      await this.growImage(growing, imageSizeBytesOf(grown));
+      await this.writeVolume(grown);
     } catch (cause) {
       // What cannot be undone now is taken back at the next start, or finished by a repetition.
-      await this.undoGrowth(growing).catch(() => undefined);
+      await this.undoGrowth(growing).then(note, () => undefined);
       throw this.explainFull(cause, toBytes);
     }
-    // Should this fail, either record may be the one on disk, so the image has to stay as large as both of them say.
-    const grown = { ...volume, sizeBytes: toBytes, growingToBytes: undefined };
-    await this.writeVolume(grown);
     this.promises.noteVolume(grown);
+    note(grown);
     return grown;
   }
 
-  /** Takes back a growth that did not reach the record's size. Returns what the record says now. */
+  /**
+   * Takes back a growth that did not reach the record's size. Returns what the record says now. A record that did become
+   * larger, though writing it failed at its end, stays with its image as it is.
+   */
   async undoGrowth(volume: Volume): Promise<Volume> {
     const { id } = volume;
+    const recorded = await readRecord(this.recordPath(id), volumeRecordFormat);
+    if (recorded.sizeBytes !== volume.sizeBytes) {
+      this.bookVolume(recorded);
+      throw new DriverError("internal", `volume ${id} has ${recorded.sizeBytes} bytes by its record, which stay`);
+    }
     await cutImage(this.imagePath(id), imageSizeBytesOf(volume));
     const restored = { ...volume, growingToBytes: undefined };
-    await this.writeVolume(restored);
+    // Whether or not the record can be written: the image has no more than this.
     this.bookVolume(restored);
+    await this.writeVolume(restored);
     return restored;
   }
 
   /** Replaces the record of a volume that exists. */
   async writeVolume(volume: Volume): Promise<void> {
-    await writeRecord(this.recordPath(volume.id), volumeRecordFormat, volume);
+    await writeRecord(this.recordPath(volume.id), volumeRecordFormat, volume).catch((cause: unknown) => {
+      if (!isOutOfSpace(cause)) throw cause;
+      const message = `pool ${this.name} is full: the record of volume ${volume.id} does not fit`;
+      throw new DriverError("no_space", message, { cause });
+    });
   }
 
   /** The record first becomes the mark of what is being removed, so that the next start finishes what a crash cuts short. */

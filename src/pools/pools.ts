@@ -108,9 +108,7 @@ export class Pools {
 
   /** Grows a volume on disk. Its device, if it has one, stays as large as it was. */
   async growVolume(volume: Volume, toBytes: bigint): Promise<Volume> {
-    const grown = await this.poolOf(volume).growVolume(volume, toBytes);
-    this.index(grown);
-    return grown;
+    return await this.poolOf(volume).growVolume(volume, toBytes, (each) => this.index(each));
   }
 
   /** Replaces the record of a volume that exists. */

@@ -1,12 +1,21 @@
-import { stat, truncate } from "node:fs/promises";
+import { mkdir, rmdir, stat, symlink, truncate } from "node:fs/promises";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { BlockDeviceError } from "../engine/block-devices.js";
 import { createSilentLogger } from "../log.js";
 import { toDeviceSpec } from "../node/device-spec.js";
 import { CommandError } from "../system/command.js";
-import { blockCapability, gibibyte, mebibyte, mountCapability, rejectionOf, Workspace } from "../testing/workspace.js";
+import {
+  blockCapability,
+  gibibyte,
+  mebibyte,
+  mountCapability,
+  rejectionOf,
+  runRealCommand,
+  Workspace,
+} from "../testing/workspace.js";
 import type { Volume, VolumeCapability } from "./volume.js";
 import { VolumeExpander } from "./volume-expander.js";
+import { VolumeModifier } from "./volume-modifier.js";
 
 let workspace: Workspace;
 
@@ -182,6 +191,103 @@ describe("an expansion that is interrupted", () => {
     await workspace.reopen();
     await new VolumeExpander(workspace.pools, workspace.blockDevices).growDevices(createSilentLogger());
     expect(await workspace.blockDevices.find(volume.id)).toMatchObject({ sizeBytes: toBytes });
+  });
+});
+
+describe("an expansion whose record cannot be written", () => {
+  const toBytes = 4n * mebibyte;
+  const modify = ({ id }: Volume) =>
+    new VolumeModifier(workspace.pools, workspace.blockDevices).modify(id, { iops: "100" });
+  const temporaryOf = (volume: Volume) => `${workspace.pools.poolOf(volume).recordPath(volume.id)}.tmp`;
+
+  /** Does something once the image has grown, before the record says so. */
+  function afterAllocation(work: () => Promise<unknown>): void {
+    workspace.runCommand = async (...command) => {
+      const result = await runRealCommand(...command);
+      await work();
+      return result;
+    };
+  }
+
+  async function expectAsBefore(volume: Volume): Promise<void> {
+    expect(workspace.pools.getVolume(volume.id)).toEqual(volume);
+    expect(await imageBytes(volume)).toBe(2n * mebibyte);
+    expect(bookedBytes(volume)).toBe(2n * mebibyte);
+  }
+
+  test("because the image has taken the last block is taken back, says so, and can be repeated", async () => {
+    const volume = await createVolume();
+    afterAllocation(() => symlink("/dev/full", temporaryOf(volume)));
+    const message = `pool disk is full: the record of volume ${volume.id} does not fit`;
+    expect(await rejectionOf(expand(volume, toBytes))).toMatchObject({ code: "no_space", message });
+    await expectAsBefore(volume);
+    workspace.runCommand = runRealCommand;
+    expect(await expand(volume, toBytes)).toMatchObject({ sizeBytes: toBytes });
+    expect(await reopened(volume)).toMatchObject({ sizeBytes: toBytes });
+  });
+
+  test("at its beginning leaves the image as it was", async () => {
+    const volume = await createVolume();
+    await symlink("/dev/full", temporaryOf(volume));
+    expect(await rejectionOf(expand(volume, toBytes))).toMatchObject({ code: "no_space" });
+    await expectAsBefore(volume);
+    expect(await reopened(volume)).toEqual(volume);
+  });
+
+  test.each(["at its beginning", "at its end"])(
+    "%s, nor that of its undoing, books nothing and ruins nothing",
+    async (at) => {
+      const volume = await createVolume();
+      const fail = () => mkdir(temporaryOf(volume));
+      if (at === "at its beginning") await fail();
+      else afterAllocation(fail);
+      await rejectionOf(expand(volume, toBytes));
+      expect(bookedBytes(volume)).toBe(2n * mebibyte);
+      await rmdir(temporaryOf(volume));
+      await modify(volume);
+      expect(await reopened(volume)).toEqual({ ...volume, limits: { iops: 100 } });
+      expect(await imageBytes(volume)).toBe(2n * mebibyte);
+    },
+  );
+
+  describe("for sure, though it may be the larger one,", () => {
+    /** The record is in its place, and the sync of its folder fails. */
+    async function failAtSync(volume: Volume): Promise<void> {
+      const pool = workspace.pools.poolOf(volume);
+      const write = pool.writeVolume.bind(pool);
+      pool.writeVolume = async (record) => {
+        await write(record);
+        if (record.sizeBytes === toBytes) throw Object.assign(new Error("EIO: fsync"), { code: "EIO" });
+      };
+      expect(await rejectionOf(expand(volume, toBytes))).toMatchObject({ message: "EIO: fsync" });
+      pool.writeVolume = write;
+      expect(await imageBytes(volume)).toBe(toBytes);
+      expect(bookedBytes(volume)).toBe(toBytes);
+    }
+
+    test("is finished by a repetition or by the next start", async () => {
+      const volume = await createVolume();
+      await failAtSync(volume);
+      expect(await reopened(volume)).toMatchObject({ sizeBytes: toBytes });
+      expect(await expand(volume, toBytes)).toMatchObject({ sizeBytes: toBytes });
+    });
+
+    test("is taken back by the next start when something else was changed", async () => {
+      const volume = await createVolume();
+      await failAtSync(volume);
+      await modify(volume);
+      expect(await reopened(volume)).toEqual({ ...volume, limits: { iops: 100 } });
+      expect(await imageBytes(volume)).toBe(2n * mebibyte);
+    });
+
+    test("keeps its image when a repetition fails", async () => {
+      const volume = await createVolume();
+      await failAtSync(volume);
+      await symlink("/dev/full", temporaryOf(volume));
+      expect(await rejectionOf(expand(volume, 3n * mebibyte))).toMatchObject({ code: "no_space" });
+      expect(bookedBytes(volume)).toBe(toBytes);
+      expect(await reopened(volume)).toMatchObject({ sizeBytes: toBytes });
+    });
   });
 });
 
