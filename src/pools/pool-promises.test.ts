@@ -74,6 +74,23 @@ describe("what the images of a pool may yet take", () => {
     setExtents(pool.snapshots.imagePath(id), 2n * mebibyte);
     expect(await pool.readDemandBytes()).toBe(3n * mebibyte);
   });
+
+  test("is what a clone shares, before it is finished, and nothing of it once that failed", async () => {
+    const source = await create("source", "thick");
+    setExtents(pool.imagePath(source.id), 2n ** 50n);
+    const whileMade: bigint[] = [];
+    workspace.runCommand = async () => {
+      whileMade.push(await pool.readDemandBytes(), await pool.readAvailableBytes());
+      throw new Error("fallocate failed");
+    };
+    const clone = { name: "clone", range: undefined, capabilities: [blockCapability], parameters: {} };
+    const contentSource = { kind: "volume" as const, volumeId: source.id };
+    await rejectionOf(workspace.provisioner.create({ ...clone, contentSource }));
+    expect(whileMade).toEqual([expect.any(BigInt), 0n]);
+    expect(whileMade[0]).toBeGreaterThanOrEqual(2n ** 50n);
+    expect(await pool.readDemandBytes()).toBe(0n);
+    expect(await pool.readAvailableBytes()).toBeGreaterThan(0n);
+  });
 });
 
 describe("capacity", () => {

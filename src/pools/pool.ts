@@ -113,7 +113,11 @@ export class Pool {
 
   /** Makes image, then record; `fill` makes an image that begins with something. A failure leaves nothing of the volume. */
   async createVolume(volume: Volume, fill?: FillImage): Promise<void> {
-    await this.book((usage) => this.ledger.reserve(volume.id, this.bookedBytesOf(volume), usage));
+    await this.book((usage) => {
+      this.ledger.reserve(volume.id, this.bookedBytesOf(volume), usage);
+      // Already now: what a clone shares has to be kept free from its first moment on.
+      this.promises.noteVolume(volume);
+    });
     try {
       await this.createFiles(volume, fill);
       this.bookVolume(volume);
