@@ -145,7 +145,7 @@ export function createDriver({ driverName, version, nodeId }: DriverIdentity, pa
       trimSchedule.start();
     },
     stop: async (waitMsMax) => {
-      await trimSchedule.stop();
+      await trimSchedule.stop(waitMsMax);
       await server.stop(waitMsMax);
     },
   };

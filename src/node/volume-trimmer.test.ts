@@ -1,4 +1,4 @@
-import { utimes } from "node:fs/promises";
+import { rmdir, utimes } from "node:fs/promises";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import type { Volume } from "../pools/volume.js";
 import { createGate } from "../testing/gate.js";
@@ -130,7 +130,48 @@ describe("on schedule", () => {
       });
     void schedule.runPass();
     await begun.opened;
-    await schedule.stop();
+    expect(await schedule.stop(10_000)).toBe(true);
+    await schedule.runPass();
+    expect(trims()).toBe(1);
+  });
+
+  test("a stop waits so long, and no longer, for a trim that hangs in the kernel", async () => {
+    await createStaged({ trimInterval: "1h" });
+    await trimmedBefore(61);
+    const [begun, end] = [createGate(), createGate()];
+    workspace.filesystems.trimming = async () => {
+      begun.open();
+      await end.opened;
+    };
+    const pass = schedule.runPass();
+    await begun.opened;
+    expect(await schedule.stop(1)).toBe(false);
+    end.open();
+    await pass;
+    expect(await schedule.stop(1)).toBe(true);
+  });
+
+  test("a stop while a volume is looked at leaves it untrimmed", async () => {
+    await createStaged({ trimInterval: "1h" });
+    await trimmedBefore(61);
+    const find = workspace.blockDevices.find.bind(workspace.blockDevices);
+    const stopped = createGate();
+    workspace.blockDevices.find = async (volumeId) => {
+      void schedule.stop(10_000).then(stopped.open);
+      return await find(volumeId);
+    };
+    await schedule.runPass();
+    await stopped.opened;
+    expect(trims()).toBe(0);
+  });
+
+  test("a volume whose mark cannot be set, as in a full pool, waits for its next turn all the same", async () => {
+    await createStaged({ trimInterval: "1h" });
+    await trimmedBefore(61);
+    const obstacle = await workspace.makeDirectory("disk", "volumes", volume.id, "trimmed.tmp");
+    for (let tick = 0; tick < 3; tick++) await schedule.runPass();
+    expect(trims()).toBe(1);
+    await rmdir(obstacle);
     await schedule.runPass();
     expect(trims()).toBe(1);
   });
