@@ -63,6 +63,17 @@ export async function readAllocatedBytes(path: string): Promise<bigint> {
   }
 }
 
+/** The size of an image; 0 for one that is missing. One that cannot be looked at is an error that says so. */
+export async function readImageSize(path: string): Promise<bigint> {
+  try {
+    return (await stat(path, { bigint: true })).size;
+  } catch (cause) {
+    if (hasErrno(cause, "ENOENT")) return 0n;
+    const message = `${path} cannot be looked at (${toMessage(cause)}): check its file system`;
+    throw new DriverError("internal", message, { cause });
+  }
+}
+
 /** Whether an operation failed because the file system or the quota is full. */
 export function isOutOfSpace(error: unknown): boolean {
   if (hasErrno(error, "ENOSPC", "EDQUOT")) return true;

@@ -65,10 +65,10 @@ async function openNamed(request: PoolRequest, dependencies: PoolDependencies): 
 
 async function openPool(request: PoolRequest, dependencies: PoolDependencies): Promise<Pool> {
   if (request.kind === "file") return await openFilePool(request, dependencies);
-  const { stateDir, memoryFilesystems, runCommand, imageFiles } = dependencies;
+  const { stateDir, memoryFilesystems } = dependencies;
   const directory = join(stateDir, "memory", request.name);
   await memoryFilesystems.ensure(directory, request.budgetBytes);
-  return new Pool(request, await openPoolDirectory({ poolName: request.name, directory }), runCommand, imageFiles);
+  return new Pool(request, await openPoolDirectory({ poolName: request.name, directory }), dependencies);
 }
 
 async function openFilePool(request: FilePoolRequest, dependencies: PoolDependencies): Promise<Pool> {
@@ -79,5 +79,5 @@ async function openFilePool(request: FilePoolRequest, dependencies: PoolDependen
   await dependencies.lockPool(opened.path);
   await claimPool(name, opened.path, dependencies.nodeId);
   if (expectedUuid === undefined) await registry.remember(name, opened.uuid);
-  return new Pool(request, opened, dependencies.runCommand, dependencies.imageFiles);
+  return new Pool(request, opened, dependencies);
 }

@@ -1,5 +1,5 @@
 import { stat } from "node:fs/promises";
-import { hasErrno } from "../errors.js";
+import { hasErrno, toMessage } from "../errors.js";
 import { AllocatedBytes } from "./allocated-bytes.js";
 import { maxBytes } from "./bytes.js";
 import { Families } from "./families.js";
@@ -20,6 +20,8 @@ export interface PoolImages {
   sharedBytes: SharedBytes | undefined;
   imagePathOf: (volumeId: string) => string;
   snapshotPathOf: (snapshotId: string) => string;
+  /** Told once of each image that cannot be looked at. */
+  onUnreadable?: ((path: string, reason: string) => void) | undefined;
 }
 
 /** How good what is remembered has to be. By default only a share of blocks is taken that nobody can have changed. */
@@ -38,6 +40,8 @@ export class PoolPromises {
   private readonly cloneIds = new Set<string>();
   /** Of images that have all that is booked for them, and never give any of it back: thick volumes, and snapshots. */
   private readonly settledIds = new Set<string>();
+  /** Of images that nobody could look at. */
+  private readonly unreadableIds = new Set<string>();
   private readonly families = new Families();
   private readonly allocatedBytes = new AllocatedBytes();
   private changeCount = 0;
@@ -76,6 +80,7 @@ export class PoolPromises {
     this.thinSizes.delete(id);
     this.snapshotIds.delete(id);
     this.cloneIds.delete(id);
+    this.unreadableIds.delete(id);
     this.settledIds.delete(id);
     this.changeCount += 1;
     this.allocatedBytes.forget(id);
@@ -83,7 +88,10 @@ export class PoolPromises {
     this.images.sharedBytes?.forgetAll();
   }
 
-  /** Of these bookings. Never too little, unless remembered allocations are allowed. */
+  /**
+   * Of these bookings. Never too little, unless remembered allocations are allowed: an image that cannot be looked at may
+   * yet take all of its size.
+   */
   async read(
     bookings: ReadonlyArray<[id: string, bytes: bigint]>,
     { freeBytes, allocatedAgeMsMax = 0, sharedAgeMsMax = 0 }: PromisesFreshness,
@@ -99,21 +107,24 @@ export class PoolPromises {
       promised.demandBytes += ofSize;
     };
     for (const [id, bookedBytes] of bookings) {
+      const thinSizeBytes = this.thinSizes.get(id);
+      const sizeBytes = thinSizeBytes ?? bookedBytes;
       if (this.images.sharedBytes !== undefined && (this.snapshotIds.has(id) || this.cloneIds.has(id))) {
         const family = this.families.of(id);
         if (!stamps.has(family)) stamps.set(family, await this.readStamp(family, booked));
         const sharedBytes = await this.readShared(id, { stamp: stamps.get(family), ageMsMax: sharedAgeMsMax });
-        add(sharedBytes, sharedBytes);
+        add(sharedBytes ?? sizeBytes, sharedBytes ?? sizeBytes);
+        // What it shares it has, and no more than that is missing.
+        if (sharedBytes === undefined) continue;
       }
       if (this.settledIds.has(id)) continue;
       // Without an await for what is remembered, which would be most of the time that a call takes.
       const allocatedBytes = this.allocatedBytes.peek(id, allocation) ?? (await this.lookAt(id, { freeBytes, since }));
-      const thinSizeBytes = this.thinSizes.get(id);
       const isSettled = thinSizeBytes === undefined && allocatedBytes >= bookedBytes;
       // More may be booked for it since the bookings were read.
       if (isSettled && changeCount === this.changeCount) this.settledIds.add(id);
       const missingOf = (bytes: bigint) => maxBytes(bytes - allocatedBytes, 0n);
-      add(missingOf(bookedBytes), missingOf(thinSizeBytes ?? bookedBytes));
+      add(missingOf(bookedBytes), missingOf(sizeBytes));
     }
     return promised;
   }
@@ -131,17 +142,29 @@ export class PoolPromises {
   }
 
   private async lookAt(id: string, reading: { freeBytes: bigint; since: number }): Promise<bigint> {
-    return await this.allocatedBytes.look({ id, path: this.pathOf(id) }, reading);
+    try {
+      return await this.allocatedBytes.look({ id, path: this.pathOf(id) }, reading);
+    } catch (error) {
+      this.tellUnreadable(id, error);
+      return 0n;
+    }
   }
 
   // Of images that share a block all but the first were made from another one: leaving those out counts none too few.
-  private async readShared(id: string, freshness: Freshness): Promise<bigint> {
+  private async readShared(id: string, freshness: Freshness): Promise<bigint | undefined> {
     try {
       return (await this.images.sharedBytes?.read(id, this.pathOf(id), freshness)) ?? 0n;
     } catch (error) {
       if (hasErrno(error, "ENOENT")) return 0n;
-      throw error;
+      this.tellUnreadable(id, error);
+      return undefined;
     }
+  }
+
+  private tellUnreadable(id: string, error: unknown): void {
+    if (this.unreadableIds.has(id)) return;
+    this.unreadableIds.add(id);
+    this.images.onUnreadable?.(this.pathOf(id), toMessage(error));
   }
 
   private pathOf(id: string): string {

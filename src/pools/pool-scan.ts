@@ -1,5 +1,6 @@
-import { readdir, stat } from "node:fs/promises";
+import { readdir } from "node:fs/promises";
 import { DriverError, hasErrno, toMessage } from "../errors.js";
+import { readImageSize } from "./image.js";
 import { imageSizeBytesOf } from "./image-size.js";
 import type { Pool } from "./pool.js";
 import { readRecord } from "./record-file.js";
@@ -48,7 +49,7 @@ async function scanVolume(pool: Pool, id: string, content: PoolContent): Promise
     content.volumes.push(volume);
     if (await pool.unfinishedMark(id).isSet()) content.marked.push(id);
   } catch (error) {
-    pool.ledger.record(id, await readImageSize(pool, id));
+    pool.ledger.record(id, await readUnusableBytes(pool, id));
     if (!hasErrno(error, "ENOENT")) {
       const damage = error instanceof LostBytes ? "image" : "record";
       content.unusable.push({ id, reason: toMessage(error), damage });
@@ -63,7 +64,7 @@ async function readVolume(pool: Pool, id: string): Promise<Volume> {
   if (volume.id !== id) {
     throw new DriverError("internal", `${path} names volume ${volume.id}: move the directory back to that name`);
   }
-  const imageBytes = await readImageSize(pool, id);
+  const imageBytes = await readImageSize(pool.imagePath(id));
   const expectedBytes = imageSizeBytesOf(volume);
   const isGrowing = volume.growingToBytes !== undefined && imageBytes > expectedBytes;
   if (imageBytes !== expectedBytes && !isGrowing) {
@@ -75,9 +76,10 @@ async function readVolume(pool: Pool, id: string): Promise<Volume> {
   return { ...volume, pool: pool.name };
 }
 
-async function readImageSize(pool: Pool, id: string): Promise<bigint> {
-  return await stat(pool.imagePath(id), { bigint: true }).then(
-    ({ size }) => size,
-    () => 0n,
-  );
+/** What the image has, or by its record is to have where nobody can look; 0 when there is nothing that says. */
+async function readUnusableBytes(pool: Pool, id: string): Promise<bigint> {
+  const readRecorded = async () => pool.bookedBytesOf(await readRecord(pool.recordPath(id), volumeRecordFormat));
+  return await readImageSize(pool.imagePath(id))
+    .catch(readRecorded)
+    .catch(() => 0n);
 }

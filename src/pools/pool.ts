@@ -1,6 +1,7 @@
 import { rm, rmdir, statfs } from "node:fs/promises";
 import { join } from "node:path";
 import { DriverError, hasErrno } from "../errors.js";
+import type { Logger } from "../log.js";
 import type { RunCommand } from "../system/command.js";
 import { makeDirectoryDurably, syncDirectory, temporaryPathOf } from "../system/files.js";
 import type { ImageFiles } from "../system/image-files.js";
@@ -38,6 +39,13 @@ export interface PoolSpace {
   freeBytes: bigint;
 }
 
+export interface PoolParts {
+  runCommand: RunCommand;
+  imageFiles: ImageFiles;
+  /** Left out where nobody reads it. */
+  logger?: Logger | undefined;
+}
+
 /** How old what is known of shared blocks may be where it is looked at every few seconds. */
 const sharedAgeMsInDemand = 60_000;
 
@@ -51,13 +59,14 @@ export class Pool {
   private readonly mutex = new KeyedMutex();
   readonly snapshots: SnapshotFolder;
   private readonly promises: PoolPromises;
+  private readonly runCommand: RunCommand;
 
   constructor(
     readonly spec: PoolSpec,
     readonly directory: PoolDirectory,
-    private readonly runCommand: RunCommand,
-    imageFiles: ImageFiles,
+    { runCommand, imageFiles, logger }: PoolParts,
   ) {
+    this.runCommand = runCommand;
     this.ledger = new Ledger(spec.name);
     this.snapshots = new SnapshotFolder(directory.snapshotsPath);
     this.settings = { ...defaultPoolSettings, ...spec.settings };
@@ -65,6 +74,8 @@ export class Pool {
       sharedBytes: spec.kind === "memory" ? undefined : new SharedBytes(imageFiles),
       imagePathOf: (id) => this.imagePath(id),
       snapshotPathOf: (id) => this.snapshots.imagePath(id),
+      onUnreadable: (path, reason) =>
+        logger?.error({ pool: spec.name, path, reason }, "image cannot be looked at, and counts with its whole size"),
     });
   }
 

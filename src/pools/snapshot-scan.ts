@@ -1,9 +1,9 @@
-import { readdir, stat } from "node:fs/promises";
+import { readdir } from "node:fs/promises";
 import { join, parse } from "node:path";
 import { DriverError, hasErrno, toMessage } from "../errors.js";
 import { temporaryPathOf } from "../system/files.js";
 import { groupMark, groupPath } from "./group-files.js";
-import { readAllocatedBytes } from "./image.js";
+import { readAllocatedBytes, readImageSize } from "./image.js";
 import type { Pool } from "./pool.js";
 import { readRecord } from "./record-file.js";
 import type { Snapshot, SnapshotGroup } from "./snapshot.js";
@@ -63,7 +63,7 @@ async function scanSnapshot(pool: Pool, id: string, content: SnapshotContent): P
     content.snapshots.push(snapshot);
     if (await pool.snapshots.unfinishedMark(id).isSet()) content.marked.push(id);
   } catch (error) {
-    pool.bookSnapshot(id, await readAllocatedBytes(imagePath));
+    pool.bookSnapshot(id, await readUnusableBytes(pool, id));
     if (!hasErrno(error, "ENOENT")) content.unusable.push({ id, reason: toMessage(error), damage: "record" });
     else if (await isLeftOver(pool.snapshots.unfinishedMark(id), imagePath)) content.orphans.push(id);
     else content.unusable.push({ id, reason: explainLostRecord(pool.snapshots.recordPath(id)), damage: "no-record" });
@@ -84,13 +84,18 @@ async function readSnapshot(pool: Pool, id: string): Promise<Snapshot> {
 }
 
 async function assertImage(path: string, expectedBytes: bigint): Promise<void> {
-  const foundBytes = await stat(path, { bigint: true }).then(
-    ({ size }) => size,
-    () => 0n,
-  );
+  const foundBytes = await readImageSize(path);
   if (foundBytes === expectedBytes) return;
   const message = `${path} has ${foundBytes} bytes, the snapshot has ${expectedBytes}: restore the image from a backup`;
   throw new DriverError("internal", message);
+}
+
+/** What the image has, or had when its record was written where nobody can look; 0 when there is nothing that says. */
+async function readUnusableBytes({ snapshots }: Pool, id: string): Promise<bigint> {
+  const readRecorded = async () => (await readRecord(snapshots.recordPath(id), snapshotRecordFormat)).bookedBytes;
+  return await readAllocatedBytes(snapshots.imagePath(id))
+    .catch(readRecorded)
+    .catch(() => 0n);
 }
 
 async function scanGroup(pool: Pool, id: string, content: SnapshotContent): Promise<void> {

@@ -16,8 +16,12 @@ export class UnfinishedMark {
     readonly path: string,
   ) {}
 
+  /** One that cannot be looked at is none: what it would stand for is removed. */
   async isSet(): Promise<boolean> {
-    return await isThere(this.path);
+    return await stat(this.path).then(
+      () => true,
+      () => false,
+    );
   }
 
   /** Before the first byte is made. */
@@ -52,12 +56,10 @@ export function explainLostRecord(path: string): string {
   return `${path} is missing and its image is there: restore the record from a backup, or remove the image with "ublk-csi pool check --remove"`;
 }
 
+/** What cannot be looked at is there. */
 async function isThere(path: string): Promise<boolean> {
-  try {
-    await stat(path);
-    return true;
-  } catch (error) {
-    if (hasErrno(error, "ENOENT")) return false;
-    throw error;
-  }
+  return await stat(path).then(
+    () => true,
+    (error: unknown) => !hasErrno(error, "ENOENT"),
+  );
 }

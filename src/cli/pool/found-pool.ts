@@ -61,7 +61,7 @@ export async function findPool(
     const path = await resolveDirectory(request.name, directory);
     const record = await findPoolRecord(path);
     if (record === undefined) return { request, directory, fault: explainAbsence(request) };
-    const pool = new Pool(request, toPoolDirectory(path, record.uuid), tools.runCommand, tools.imageFiles);
+    const pool = new Pool(request, toPoolDirectory(path, record.uuid), tools);
     const { content, snapshots } = await readContent(pool);
     const fault = await findFault(request, record, place);
     return { request, directory: path, record, pool, content, snapshots, fault };
