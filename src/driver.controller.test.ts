@@ -140,6 +140,51 @@ describe("ValidateVolumeCapabilities", () => {
     expect(many).toMatchObject({ confirmed: undefined, message: expect.stringContaining("MULTI_NODE_READER_ONLY") });
   });
 
+  describe("compares what else it is told with the volume", () => {
+    const ofClass = { pool: "disk", provisioning: "thin", iops: "500", "csi.storage.k8s.io/pvc/name": "data" };
+    const context = { pool: "disk", provisioning: "thin" };
+
+    async function validate(claims: object) {
+      const volumeCapabilities = [mountCapability];
+      const request = { name: "data", capacityRange: range, volumeCapabilities, parameters: ofClass };
+      const { volume } = await rig.call(rpcs.createVolume, { ...request, mutableParameters: { bandwidth: "10Mi" } });
+      const volumeId = volume?.volumeId ?? "";
+      return await rig.call(rpcs.validateVolumeCapabilities, { volumeId, volumeCapabilities, ...claims });
+    }
+
+    test.each<[string, object]>([
+      ["volume_context", { volumeContext: context }],
+      ["parameters", { parameters: ofClass }],
+      ["parameters without what is information or the default", { parameters: { provisioning: "thin", iops: "500" } }],
+      ["mutable_parameters", { mutableParameters: { bandwidth: "10Mi" } }],
+      ["mutable_parameters that repeat the StorageClass", { mutableParameters: { iops: "500", bandwidth: "10Mi" } }],
+      ["all of them", { volumeContext: context, parameters: ofClass, mutableParameters: { bandwidth: "10Mi" } }],
+    ])("and confirms %s", async (_case, claims) => {
+      const { confirmed, message } = await validate(claims);
+      expect(message).toBe("");
+      expect(confirmed).toMatchObject(claims);
+    });
+
+    test.each<[string, object, string]>([
+      ["pool of the context", { volumeContext: { ...context, pool: "nowhere" } }, "another volume_context: pool"],
+      ["key of the context", { volumeContext: { ...context, foo: "bar" } }, "another volume_context: foo"],
+      ["context without a key", { volumeContext: { pool: "disk" } }, "another volume_context: provisioning"],
+      ["pool", { parameters: { ...ofClass, pool: "nowhere" } }, "another value of parameter pool"],
+      ["parameter", { parameters: { ...ofClass, foo: "bar" } }, 'parameter "foo" is unknown'],
+      ["values", { parameters: { pool: "disk" } }, "another value of parameter iops, parameter provisioning"],
+      ["type", { parameters: { ...ofClass, "csi.storage.k8s.io/fstype": "ntfs" } }, '"ntfs", allowed is one of'],
+      ["limit", { mutableParameters: { bandwidth: "11Mi" } }, "another value of mutable parameter bandwidth"],
+      [
+        "limit that the volume lacks",
+        { mutableParameters: { burst: "1s" } },
+        "parameter bandwidth, mutable parameter burst",
+      ],
+      ["mutable parameter", { mutableParameters: { foo: "1" } }, 'mutable parameter "foo" is unknown'],
+    ])("and says that it has another %s", async (_case, claims, text) => {
+      expect(await validate(claims)).toMatchObject({ confirmed: undefined, message: expect.stringContaining(text) });
+    });
+  });
+
   test("needs capabilities", async () => {
     const { volumeId } = await rig.createVolume();
     expect((await rig.client.call(rpcs.validateVolumeCapabilities, { volumeId })).code).toBe("INVALID_ARGUMENT");

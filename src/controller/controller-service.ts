@@ -1,4 +1,3 @@
-import { DriverError, toMessage } from "../errors.js";
 import {
   type ControllerServer,
   type CreateVolumeRequest,
@@ -6,12 +5,8 @@ import {
   type GetCapacityResponse,
   type Volume as ProtoVolume,
   ControllerServiceCapability_RPC_Type as RpcType,
-  type ValidateVolumeCapabilitiesRequest,
-  type ValidateVolumeCapabilitiesResponse,
 } from "../gen/csi/csi.js";
 import type { VolumeHealth } from "../health/volume-health.js";
-import { explainMismatch } from "../pools/capability-check.js";
-import { parseMutableParameters } from "../pools/limits.js";
 import type { Pools } from "../pools/pools.js";
 import type { Volume } from "../pools/volume.js";
 import type { VolumeExpander } from "../pools/volume-expander.js";
@@ -25,6 +20,7 @@ import type { NodeTopology } from "../rpc/topology.js";
 import { fromProtoCapabilities, fromProtoCapability } from "../rpc/volume-capability.js";
 import { createHealthHandlers } from "./health-service.js";
 import { listPage } from "./page.js";
+import { createValidationHandlers } from "./validation-service.js";
 import { createVolumeChangeHandlers } from "./volume-change-service.js";
 
 const rpcTypes = [
@@ -64,7 +60,7 @@ export function createControllerService(dependencies: ControllerDependencies): H
     },
     ...createVolumeChangeHandlers({ ...dependencies, toProto }),
     ...createHealthHandlers(dependencies.health),
-    validateVolumeCapabilities: async (request) => validateCapabilities(request, pools),
+    ...createValidationHandlers({ pools, toProto }),
     listVolumes: async ({ startingToken, maxEntries }) => {
       const { items, nextToken } = listPage(pools.listVolumes(), startingToken, maxEntries);
       return { entries: items.map((volume) => ({ volume: toProto(volume), status: undefined })), nextToken };
@@ -87,29 +83,6 @@ async function createVolume(
   const range = fromProtoRange(request.capacityRange);
   const { parameters, mutableParameters } = request;
   return await provisioner.create({ name, range, capabilities, parameters, mutableParameters, contentSource });
-}
-
-function validateCapabilities(
-  request: ValidateVolumeCapabilitiesRequest,
-  pools: Pools,
-): ValidateVolumeCapabilitiesResponse {
-  const volumeId = requireVolumeId(request.volumeId);
-  if (request.volumeCapabilities.length === 0) throw new DriverError("invalid", "volume_capabilities is empty");
-  const volume = pools.getVolume(volumeId);
-  const message = findMismatch(volume, request);
-  if (message !== undefined) return { confirmed: undefined, message };
-  const { volumeContext, volumeCapabilities, parameters, mutableParameters } = request;
-  return { confirmed: { volumeContext, volumeCapabilities, parameters, mutableParameters }, message: "" };
-}
-
-// A capability that no volume has is a "no" here, and not an error.
-function findMismatch(volume: Volume, request: ValidateVolumeCapabilitiesRequest): string | undefined {
-  try {
-    parseMutableParameters(request.mutableParameters);
-    return explainMismatch(volume, fromProtoCapabilities(request.volumeCapabilities));
-  } catch (error) {
-    return toMessage(error);
-  }
 }
 
 async function readCapacity(

@@ -64,6 +64,18 @@ export function parseFormatParameters(given: Readonly<Record<string, string>>): 
   return Object.keys(byType).length === 0 ? undefined : formatOptionsSchema.parse(byType);
 }
 
+/** The options by the names of their parameters; what was not chosen is undefined. */
+export function toFormatValues(
+  format: FormatOptions | undefined,
+): Record<string, string | number | boolean | undefined> {
+  return Object.fromEntries(
+    Object.entries(formatTable).map(([name, { fsType, option }]) => {
+      const options: Record<string, string | number | boolean | undefined> = format?.[fsType] ?? {};
+      return [name, options[option]];
+    }),
+  );
+}
+
 /** What the options are for, and what they have to go with. */
 export interface FormatRules {
   capabilities: readonly VolumeCapability[];

@@ -86,6 +86,11 @@ export function parseMaxima(texts: Readonly<Record<string, string>>): BlockDevic
   return Object.fromEntries(maxima.filter(([, value]) => value !== "unlimited"));
 }
 
+/** The limits by the names that classes give them; what was not chosen is undefined. */
+export function toLimitValues(limits: VolumeLimits | undefined): Record<string, number | "unlimited" | undefined> {
+  return Object.fromEntries(Object.entries(choices).map(([name, { limit }]) => [name, limits?.[limit]]));
+}
+
 /** What holds for a volume: the choice of its VolumeAttributesClass before that of its StorageClass. */
 export function effectiveLimits({ parameters, limits }: Volume): BlockDeviceLimits {
   const chosen = Object.entries({ ...parameters.limits, ...limits });

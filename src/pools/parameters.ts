@@ -60,7 +60,12 @@ const parameterTable = {
   trimAtUnstage: { schema: switchText, allowed: '"true" or "false"' },
 } as const;
 
-const knownNames = [...Object.keys(parameterTable), ...formatParameterNames, ...limitNames];
+/** All that a StorageClass may choose, but what Kubernetes itself adds. */
+export const parameterNames: readonly string[] = [
+  ...Object.keys(parameterTable),
+  ...formatParameterNames,
+  ...limitNames,
+];
 
 /** Turns the parameters of a StorageClass into a choice, or says which one is wrong and what would be right. */
 export function parseVolumeParameters(parameters: Readonly<Record<string, string>>): VolumeParameters {
@@ -138,6 +143,6 @@ function assertTrimmable(parameters: VolumeParameters): VolumeParameters {
 }
 
 function assertKnown(name: string): void {
-  if (knownNames.includes(name)) return;
-  throw new DriverError("invalid", `parameter "${name}" is unknown, known are ${knownNames.join(", ")}`);
+  if (parameterNames.includes(name)) return;
+  throw new DriverError("invalid", `parameter "${name}" is unknown, known are ${parameterNames.join(", ")}`);
 }

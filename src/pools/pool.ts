@@ -6,6 +6,7 @@ import type { RunCommand } from "../system/command.js";
 import { makeDirectoryDurably, syncDirectory, temporaryPathOf } from "../system/files.js";
 import type { ImageFiles } from "../system/image-files.js";
 import { KeyedMutex } from "../system/keyed-mutex.js";
+import { toCreated } from "./as-created.js";
 import { toBookedBytes, toSizeBytes } from "./booking.js";
 import { maxBytes } from "./bytes.js";
 import { createImage, cutImage, type FillImage, growImage, isOutOfSpace } from "./image.js";
@@ -181,7 +182,7 @@ export class Pool {
       this.promises.noteChange(volume.id);
     });
     const growing = { ...volume, growingToBytes: toBytes };
-    const grown = { ...volume, sizeBytes: toBytes, growingToBytes: undefined };
+    const grown = { ...volume, sizeBytes: toBytes, growingToBytes: undefined, asCreated: toCreated(volume) };
     // Whoever writes the record from now on writes one that allows for a larger image.
     note(growing);
     try {

@@ -196,6 +196,7 @@ describe("an expansion that is interrupted", () => {
 
 describe("an expansion whose record cannot be written", () => {
   const toBytes = 4n * mebibyte;
+  const asCreated = { sizeBytes: 2n * mebibyte };
   const modify = ({ id }: Volume) =>
     new VolumeModifier(workspace.pools, workspace.blockDevices).modify(id, { iops: "100" });
   const temporaryOf = (volume: Volume) => `${workspace.pools.poolOf(volume).recordPath(volume.id)}.tmp`;
@@ -245,7 +246,7 @@ describe("an expansion whose record cannot be written", () => {
       expect(bookedBytes(volume)).toBe(2n * mebibyte);
       await rmdir(temporaryOf(volume));
       await modify(volume);
-      expect(await reopened(volume)).toEqual({ ...volume, limits: { iops: 100 } });
+      expect(await reopened(volume)).toEqual({ ...volume, limits: { iops: 100 }, asCreated });
       expect(await imageBytes(volume)).toBe(2n * mebibyte);
     },
   );
@@ -276,7 +277,7 @@ describe("an expansion whose record cannot be written", () => {
       const volume = await createVolume();
       await failAtSync(volume);
       await modify(volume);
-      expect(await reopened(volume)).toEqual({ ...volume, limits: { iops: 100 } });
+      expect(await reopened(volume)).toEqual({ ...volume, limits: { iops: 100 }, asCreated });
       expect(await imageBytes(volume)).toBe(2n * mebibyte);
     });
 

@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from "node:util";
 import type { BlockDevices } from "../engine/block-devices.js";
 import { DriverError } from "../errors.js";
+import { toCreated } from "./as-created.js";
 import { applyLimits, parseMutableParameters } from "./limits.js";
 import type { Pools } from "./pools.js";
 
@@ -20,7 +21,8 @@ export class VolumeModifier {
     if (Object.keys(mutableParameters).length === 0) {
       throw new DriverError("invalid", "mutable_parameters is empty: give at least one");
     }
-    const modified = { ...volume, limits: parseMutableParameters(mutableParameters) };
+    const limits = parseMutableParameters(mutableParameters);
+    const modified = { ...volume, limits, asCreated: toCreated(volume) };
     if (!isDeepStrictEqual(modified.limits, volume.limits)) await this.pools.updateVolume(modified);
     await applyLimits(modified, this.blockDevices);
   }

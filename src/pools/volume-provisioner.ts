@@ -1,23 +1,16 @@
-import { isDeepStrictEqual } from "node:util";
 import type { BlockDevices } from "../engine/block-devices.js";
 import { DriverError } from "../errors.js";
-import { type CapacityRange, chooseSizeBytes, isInRange } from "./capacity-range.js";
+import { type CapacityRange, chooseSizeBytes } from "./capacity-range.js";
 import { detachDevice } from "./detach.js";
 import { assertFormatFits } from "./format-parameters.js";
 import { volumeSizeBytesOf } from "./image-size.js";
 import { parseMutableParameters, type VolumeLimits } from "./limits.js";
-import { parseMountFlags } from "./mount-options.js";
+import { findFsType, withFsType } from "./mount-fs-type.js";
 import { parseFsTypeParameter, parseVolumeParameters } from "./parameters.js";
 import type { Pool } from "./pool.js";
 import { assertPersistent, type Pools } from "./pools.js";
-import {
-  type ContentSource,
-  defaultFsType,
-  type FsType,
-  type Volume,
-  type VolumeCapability,
-  type VolumeParameters,
-} from "./volume.js";
+import type { ContentSource, Volume, VolumeCapability, VolumeParameters } from "./volume.js";
+import { assertSameWish } from "./volume-comparison.js";
 import { assertFits, type VolumeContents } from "./volume-content.js";
 import { createVolumeId } from "./volume-id.js";
 
@@ -66,7 +59,7 @@ export class VolumeProvisioner {
     assertFormatFits(parameters.format, { ...parameters, capabilities });
     if (existing !== undefined) {
       const pool = parameters.pool ?? this.pools.find(undefined)?.name;
-      return assertSameRequest(existing, { ...request, capabilities, limits }, { ...parameters, pool });
+      return assertSameWish(existing, { ...request, capabilities, limits, parameters: { ...parameters, pool } });
     }
     const pool = this.choosePool(parameters);
     if (content !== undefined) assertFits(content, { capabilities, parameters });
@@ -126,64 +119,6 @@ function orAnyOf(capabilities: VolumeCapability[], parameters: Record<string, st
   return [{ accessType: "mount", accessMode: "SINGLE_NODE_WRITER", mountFlags: [] }];
 }
 
-function withFsType(capabilities: readonly VolumeCapability[], fsType: FsType | undefined): VolumeCapability[] {
-  return capabilities.map((capability) => {
-    if (capability.accessType === "block") return capability;
-    const chosen = capability.fsType ?? fsType;
-    // Refused here the claim says why; at staging it would only be a pod that does not start.
-    return {
-      ...capability,
-      fsType: chosen,
-      mountFlags: parseMountFlags(capability.mountFlags, chosen ?? defaultFsType),
-    };
-  });
-}
-
 function parseChosenLimits(mutableParameters: Record<string, string> = {}): VolumeLimits | undefined {
   return Object.keys(mutableParameters).length === 0 ? undefined : parseMutableParameters(mutableParameters);
-}
-
-function findFsType(capabilities: readonly VolumeCapability[]): FsType | undefined {
-  const mounts = capabilities.flatMap((each) => (each.accessType === "mount" ? [each.fsType] : []));
-  return mounts.find((fsType) => fsType !== undefined);
-}
-
-interface CheckedRequest extends CreateRequest {
-  limits: VolumeLimits | undefined;
-}
-
-function assertSameRequest(existing: Volume, request: CheckedRequest, parameters: VolumeParameters): Volume {
-  const differences: string[] = [];
-  if (!isInRange(existing.sizeBytes, request.range)) differences.push(`size (it has ${existing.sizeBytes} bytes)`);
-  if (parameterKey(existing.parameters) !== parameterKey(parameters)) differences.push("parameters");
-  if (!isDeepStrictEqual(existing.limits, request.limits)) differences.push("mutable parameters");
-  if (capabilityKey(existing.capabilities) !== capabilityKey(request.capabilities)) differences.push("capabilities");
-  if (sourceKey(existing.contentSource) !== sourceKey(request.contentSource)) differences.push("source of its content");
-  if (differences.length === 0) return existing;
-  const message = `volume "${request.name}" exists with other ${differences.join(", ")}`;
-  throw new DriverError("conflict", `${message}: use another name, or the values it was made with`);
-}
-
-function parameterKey(parameters: VolumeParameters): string {
-  const { pool, provisioning, logicalBlockSizeBytes, queueCount, queueDepth } = parameters;
-  const { format, trimIntervalMinutes, trimAtUnstage = false, limits = {} } = parameters;
-  const trim = [trimIntervalMinutes, trimAtUnstage];
-  const { encryption, encryptionDiscard = false, encryptionMemoryBytes } = parameters;
-  const encrypted = [encryption, encryptionDiscard, encryptionMemoryBytes];
-  const geometry = [pool, provisioning, logicalBlockSizeBytes, queueCount, queueDepth];
-  return JSON.stringify([geometry, format, trim, encrypted, Object.entries(limits).sort()]);
-}
-
-function sourceKey(source: ContentSource | undefined): string {
-  if (source === undefined) return "";
-  return source.kind === "volume" ? `volume ${source.volumeId}` : `snapshot ${source.snapshotId}`;
-}
-
-/** The same for the same set of capabilities in any order. Mount flags are no property of the volume. */
-function capabilityKey(capabilities: readonly VolumeCapability[]): string {
-  const keys = capabilities.map((capability) => {
-    const fsType = capability.accessType === "mount" ? (capability.fsType ?? "") : "";
-    return `${capability.accessType}/${fsType}/${capability.accessMode}`;
-  });
-  return [...new Set(keys)].sort().join();
 }

@@ -67,6 +67,7 @@ export const volumeRecordFormat: RecordFormat<Volume> = {
     isImported: z.literal(true).optional(),
     limits: limitsSchema.optional(),
     createdAt: z.iso.datetime(),
+    asCreated: z.object({ sizeBytes: sizeField, limits: limitsSchema.optional() }).optional(),
     ephemeral: podClaim.optional(),
   }),
 };

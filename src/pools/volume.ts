@@ -95,6 +95,8 @@ export interface Volume {
   /** What the VolumeAttributesClass chose; undefined when the volume has none. */
   limits?: VolumeLimits | undefined;
   createdAt: string;
+  /** Set from the first change of either on, so that a repetition of the request that made the volume is known as such. */
+  asCreated?: AsCreated | undefined;
   /** Set for inline volumes only. No controller call made them, none lists them, and they have no name but their id. */
   ephemeral?: PodClaim | undefined;
 }
@@ -102,6 +104,12 @@ export interface Volume {
 /** Whether another volume may hold the same first content, with the same uuid in it. */
 export function mayHaveTwin({ contentSource, isImported }: Volume): boolean {
   return contentSource !== undefined || isImported === true;
+}
+
+/** What a volume had when it was made, of all that may change. */
+export interface AsCreated {
+  sizeBytes: bigint;
+  limits?: VolumeLimits | undefined;
 }
 
 /** What a volume was made from. */

@@ -8,7 +8,6 @@ export interface ModelVolume {
   sizeUnits: number;
   /** Of the snapshot or volume that it was made from. */
   sourceId: string | undefined;
-  iops: number | undefined;
   staged: boolean;
   /** Number of each target, and whether it is read-only. */
   targets: Map<number, boolean>;

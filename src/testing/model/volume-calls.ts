@@ -35,7 +35,7 @@ export class VolumeCalls {
     };
     const wish = { access, pool, sizeUnits: units, sourceId };
     const code = known === undefined ? codeOfNew(action, content, sourceId) : codeOfKnown(known, wish);
-    const made = { ...wish, iops: undefined, staged: false, targets: new Map(), token: content?.token ?? "" };
+    const made = { ...wish, staged: false, targets: new Map(), token: content?.token ?? "" };
     const apply = ({ volume }: { volume?: Volume | undefined }) => {
       const { volumeId: id = "", capacityBytes } = volume ?? {};
       const sizeUnits = known?.sizeUnits ?? units;
@@ -72,10 +72,7 @@ export class VolumeCalls {
     const volume = this.state.volumes.get(slot);
     const request = { volumeId: this.state.volumeId(slot), mutableParameters: { iops: String(iops) } };
     const code = volume === undefined ? "NOT_FOUND" : iops < 10 ? "INVALID_ARGUMENT" : "OK";
-    const apply = () => {
-      if (volume !== undefined) volume.iops = iops;
-    };
-    return toCall({ method: rpcs.controllerModifyVolume, request, code, apply });
+    return toCall({ method: rpcs.controllerModifyVolume, request, code });
   }
 
   list(): Call {
@@ -111,14 +108,13 @@ function codeOfNew({ access, units }: Create, content: Content | undefined, sour
 
 type Wish = Pick<ModelVolume, "access" | "pool" | "sizeUnits" | "sourceId">;
 
-/** A modified volume is not what the request with which it was made asks for. */
+/** A volume that was modified since is still what the request with which it was made asks for. */
 function codeOfKnown(known: ModelVolume, wish: Wish): string {
   const isSame =
     known.access === wish.access &&
     known.pool === wish.pool &&
     known.sizeUnits >= wish.sizeUnits &&
-    known.sourceId === wish.sourceId &&
-    known.iops === undefined;
+    known.sourceId === wish.sourceId;
   return isSame ? "OK" : "ALREADY_EXISTS";
 }
 
