@@ -53,6 +53,14 @@ export async function cutImage(path: string, sizeBytes: bigint): Promise<void> {
   await syncImage(path);
 }
 
+/** Fails when an image is gone, or has lost its end: what is made from it would have zeroes there. */
+export async function assertWhole(path: string, sizeBytes: bigint): Promise<void> {
+  const { size } = await stat(path, { bigint: true });
+  if (size >= sizeBytes) return;
+  const message = `${path} has ${size} bytes, the volume has ${sizeBytes}: restore the image from a backup`;
+  throw new DriverError("refused", message);
+}
+
 /** Bytes that an image occupies; 0 for one that does not exist (yet). */
 export async function readAllocatedBytes(path: string): Promise<bigint> {
   try {

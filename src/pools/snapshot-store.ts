@@ -3,7 +3,8 @@ import { DriverError } from "../errors.js";
 import type { Logger } from "../log.js";
 import type { SnapshotImage } from "./changed-blocks.js";
 import { type CopyOutcome, CopyWatch } from "./copy-watch.js";
-import { isOutOfSpace, readAllocatedBytes, syncImage } from "./image.js";
+import { cutImage, isOutOfSpace, readAllocatedBytes } from "./image.js";
+import { headerSizeBytesOf } from "./image-size.js";
 import type { Pool } from "./pool.js";
 import type { Pools } from "./pools.js";
 import type { ImageSource, Replica, Replicator } from "./replicator.js";
@@ -77,13 +78,13 @@ export class SnapshotStore {
   /** The image of a snapshot whose bytes are all there. */
   getImage(id: string): SnapshotImage {
     const snapshot = this.index.get(id);
-    const { state, sourceVolumeId, sizeBytes, imageSizeBytes } = snapshot;
+    const { state, sourceVolumeId, sizeBytes, content } = snapshot;
     if (state === "failed")
       throw new DriverError("refused", `snapshot ${id} has failed: delete it (${snapshot.reason})`);
     if (state === "copying")
       throw new DriverError("busy", `snapshot ${id} is still being copied: ask again when it is ready`);
     const path = this.poolNamed(snapshot.pool).snapshots.imagePath(id);
-    return { id, path, sourceVolumeId, sizeBytes, dataOffsetBytes: imageSizeBytes - sizeBytes };
+    return { id, path, sourceVolumeId, sizeBytes, dataOffsetBytes: headerSizeBytesOf(content.parameters) };
   }
 
   /** The snapshot once its bytes are there, or cannot come any more. */
@@ -123,10 +124,11 @@ export class SnapshotStore {
     return await Promise.all(plans.map((plan) => this.toCloned(plan, createdAt)));
   }
 
-  // A clone has only what was written, where the file system leaves out what is merely allocated: it books no more.
+  // A clone has only what was written, where the file system leaves out what is merely allocated: it books no more. It has
+  // the length of the image, too, which is more than the volume's after a growth that failed.
   private async toCloned({ snapshot, source }: SnapshotPlan, createdAt: string): Promise<Snapshot> {
     const path = source.pool.snapshots.imagePath(snapshot.id);
-    await syncImage(path);
+    await cutImage(path, snapshot.imageSizeBytes);
     const bookedBytes = await readAllocatedBytes(path);
     source.pool.bookSnapshot(snapshot.id, bookedBytes);
     return { ...snapshot, state: "ready", bookedBytes, createdAt };

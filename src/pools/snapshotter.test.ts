@@ -2,6 +2,7 @@ import { readdir, readFile, rm, stat, truncate, writeFile } from "node:fs/promis
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { BlockDeviceError } from "../engine/block-devices.js";
 import { mebibyte, mountCapability, rejectionOf, Workspace } from "../testing/workspace.js";
+import { openSnapshots } from "./open-snapshots.js";
 import type { Snapshot } from "./snapshot.js";
 import type { Volume } from "./volume.js";
 
@@ -22,7 +23,7 @@ async function createVolume(name: string, parameters: Record<string, string> = {
 
 const imageOf = (volume: Volume) => workspace.pools.poolOf(volume).imagePath(volume.id);
 const fill = (volume: Volume, text: string) => writeFile(imageOf(volume), text.padEnd(Number(sizeBytes), "."));
-const snapshotImage = ({ id }: Snapshot) => workspace.path("disk", "snapshots", id, "image");
+const snapshotImage = ({ id }: Pick<Snapshot, "id">) => workspace.path("disk", "snapshots", id, "image");
 const readStart = async (path: string) => (await readFile(path, "utf8")).slice(0, 5);
 
 async function attach(volume: Volume): Promise<void> {
@@ -65,6 +66,35 @@ describe("a snapshot where blocks can be shared", () => {
     expect(await rejectionOf(snapshot(volume))).toMatchObject({ code: "frozen" });
     expect(await filesOf("snapshots")).toEqual([]);
     expect(workspace.snapshots.store.index.list()).toEqual([]);
+  });
+
+  test("of a volume whose image is too long, since a growth and its undoing failed, has the volume's bytes alone", async () => {
+    const volume = await createVolume("data", { encryption: "luks2" });
+    const headerBytes = 16n * mebibyte;
+    await truncate(imageOf(volume), Number(headerBytes + 2n * sizeBytes));
+    for (const canShare of [true, false]) {
+      workspace.imageFiles.canShare = canShare;
+      workspace.snapshots = await openSnapshots({ ...workspace, copyIntervalMs: 1 });
+      const { id } = await snapshot(volume, `shared-${canShare}`);
+      await settled(id);
+      expect((await stat(snapshotImage({ id }))).size).toBe(Number(headerBytes + sizeBytes));
+      const image = workspace.snapshots.store.getImage(id);
+      expect(image).toMatchObject({ sizeBytes, dataOffsetBytes: headerBytes });
+    }
+  });
+
+  test("whose record has the size of an image that was too long has its bytes where they are all the same", async () => {
+    const volume = await createVolume("data");
+    const made = await snapshot(volume);
+    workspace.snapshots.store.index.put({ ...made, imageSizeBytes: 2n * sizeBytes });
+    expect(workspace.snapshots.store.getImage(made.id)).toMatchObject({ sizeBytes, dataOffsetBytes: 0n });
+  });
+
+  test("is refused of a volume whose image has lost its end, and nothing is made up", async () => {
+    const volume = await createVolume("data");
+    await truncate(imageOf(volume), 5);
+    expect(await rejectionOf(snapshot(volume))).toMatchObject({ code: "refused", message: /has 5 bytes, the volume/ });
+    expect(await filesOf("snapshots")).toEqual([]);
   });
 
   test("books no more than its image holds", async () => {

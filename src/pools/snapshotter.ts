@@ -1,5 +1,6 @@
-import { stat } from "node:fs/promises";
 import { DriverError } from "../errors.js";
+import { assertWhole } from "./image.js";
+import { imageSizeBytesOf } from "./image-size.js";
 import type { ImageUse } from "./image-use.js";
 import { assertKnownSnapshotParameters } from "./parameters.js";
 import type { Pools } from "./pools.js";
@@ -68,11 +69,13 @@ export async function planSnapshot(
   volumeId: string,
   named: Pick<Snapshot, "name" | "group">,
 ): Promise<SnapshotPlan> {
-  const { id, sizeBytes, parameters, capabilities, ...volume } = pools.getPersistent(volumeId);
-  const pool = pools.find(volume.pool);
-  if (pool === undefined) throw new Error(`bug: volume ${id} was loaded from unknown pool ${volume.pool}`);
+  const volume = pools.getPersistent(volumeId);
+  const { id, sizeBytes, parameters, capabilities } = volume;
+  const pool = pools.poolOf(volume);
+  // The image itself may be larger, after a growth that failed.
+  const imageSizeBytes = imageSizeBytesOf(volume);
   const path = pool.imagePath(id);
-  const imageSizeBytes = (await stat(path, { bigint: true })).size;
+  await assertWhole(path, imageSizeBytes);
   const content = { capabilities, parameters };
   return {
     snapshot: {

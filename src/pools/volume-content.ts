@@ -1,9 +1,10 @@
-import { stat } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { BlockDevices } from "../engine/block-devices.js";
 import { DriverError } from "../errors.js";
 import { explainMismatch } from "./capability-check.js";
 import { toOutcome } from "./copy-watch.js";
+import { assertWhole } from "./image.js";
+import { imageSizeBytesOf } from "./image-size.js";
 import type { Snapshots } from "./open-snapshots.js";
 import type { Pools } from "./pools.js";
 import type { ImageSource, Replica } from "./replicator.js";
@@ -104,9 +105,11 @@ export class VolumeContents {
   }
 
   private async imageOfVolume(volumeId: string): Promise<ImageSource> {
-    const pool = this.parts.pools.poolOf(this.parts.pools.getVolume(volumeId));
-    const path = pool.imagePath(volumeId);
-    return { id: volumeId, pool, path, sizeBytes: (await stat(path, { bigint: true })).size };
+    const volume = this.parts.pools.getVolume(volumeId);
+    const pool = this.parts.pools.poolOf(volume);
+    const [path, sizeBytes] = [pool.imagePath(volumeId), imageSizeBytesOf(volume)];
+    await assertWhole(path, sizeBytes);
+    return { id: volumeId, pool, path, sizeBytes };
   }
 
   private async imageOfSnapshot(snapshotId: string): Promise<ImageSource> {

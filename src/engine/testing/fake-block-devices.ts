@@ -1,4 +1,4 @@
-import { constants, copyFile, mkdir, rm, writeFile } from "node:fs/promises";
+import { constants, copyFile, mkdir, rm, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import {
   type AdoptionReport,
@@ -171,6 +171,7 @@ export class FakeBlockDevices implements BlockDevices {
     }
     if (known !== undefined) return;
     await copyFile(source.path, targetPath, constants.COPYFILE_FICLONE);
+    await truncate(targetPath, Number(totalBytes));
     this.copies.set(copyId, { spec, copy: { copyId, volumeId, state: "copying", copiedBytes: 0n, totalBytes } });
     if (!this.holdCopies) this.settleCopy(copyId);
   }
