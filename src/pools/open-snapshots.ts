@@ -37,7 +37,7 @@ const usualIntervalMs = 250;
  */
 export async function openSnapshots(parts: SnapshotParts): Promise<Snapshots> {
   const logger = parts.logger.child({ component: "snapshots" });
-  const replicator = new Replicator(parts.blockDevices, parts.imageFiles);
+  const replicator = new Replicator({ ...parts, logger });
   const store = new SnapshotStore({ copyIntervalMs: usualIntervalMs, ...parts, replicator, logger });
   const opening = new Opening(parts, store, logger);
   for (const pool of parts.pools.all) await opening.readPool(pool);

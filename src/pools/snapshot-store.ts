@@ -7,7 +7,8 @@ import { cutImage, isOutOfSpace, readAllocatedBytes } from "./image.js";
 import { headerSizeBytesOf } from "./image-size.js";
 import type { Pool } from "./pool.js";
 import type { Pools } from "./pools.js";
-import type { ImageSource, Replica, Replicator } from "./replicator.js";
+import type { ImageSource, Replica } from "./replica.js";
+import type { Replicator } from "./replicator.js";
 import type { Snapshot } from "./snapshot.js";
 import { SnapshotIndex } from "./snapshot-index.js";
 
@@ -110,16 +111,14 @@ export class SnapshotStore {
   }
 
   private async makeImages(plans: readonly SnapshotPlan[]): Promise<Snapshot[]> {
-    const { replicator } = this.parts;
-    const replicas = plans.map(toReplica);
-    if (!(await replicator.canCloneAll(replicas))) {
-      const createdAt = (await replicator.copyTogether(replicas)).toISOString();
+    const { way, instant } = await this.parts.replicator.replicate(plans.map(toReplica));
+    const createdAt = instant.toISOString();
+    if (way === "copying") {
       return plans.map(({ snapshot, source }) => {
         const bookedBytes = source.pool.ledger.bookedBytes(snapshot.id);
         return { ...snapshot, state: "copying", bookedBytes, createdAt };
       });
     }
-    const createdAt = (await replicator.cloneTogether(replicas)).toISOString();
     for (const { source } of plans) source.pool.noteShared(source.id);
     return await Promise.all(plans.map((plan) => this.toCloned(plan, createdAt)));
   }

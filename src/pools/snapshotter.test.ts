@@ -57,15 +57,19 @@ describe("a snapshot where blocks can be shared", () => {
     expect(workspace.blockDevices.calls).toEqual([`freeze ${volume.id}`, `thaw ${volume.id}`]);
   });
 
-  test("is thrown away when the I/O went on too early", async () => {
+  test("is copied instead when the I/O went on too early, and has nothing of the clone", async () => {
     const volume = await createVolume("data");
+    await fill(volume, "first");
     await attach(volume);
-    workspace.blockDevices.thaw = async () => {
+    const tooLate = async () => {
+      await fill(volume, "later");
       throw new BlockDeviceError("frozen", "thawed by its deadline");
     };
-    expect(await rejectionOf(snapshot(volume))).toMatchObject({ code: "frozen" });
-    expect(await filesOf("snapshots")).toEqual([]);
-    expect(workspace.snapshots.store.index.list()).toEqual([]);
+    workspace.blockDevices.thaw = tooLate;
+    const made = await snapshot(volume);
+    expect(made.state).toBe("copying");
+    expect(await settled(made.id)).toMatchObject({ state: "ready" });
+    expect(await readStart(snapshotImage(made))).toBe("later");
   });
 
   test("of a volume whose image is too long, since a growth and its undoing failed, has the volume's bytes alone", async () => {

@@ -95,6 +95,22 @@ test("a clone of a volume with a device is made while its I/O stands still", asy
   expect(workspace.blockDevices.calls).toEqual([`freeze ${source.id}`, `thaw ${source.id}`]);
 });
 
+test.each([
+  ["thick", 2, "startCopy"],
+  ["thin", 2, undefined],
+  ["thick", 1, undefined],
+])(
+  "the blocks of a %s clone in a pool with an overcommit of %d are copied where they have to be its own: %s",
+  async (provisioning, overcommit, call) => {
+    const [disk, ...rest] = workspace.poolRequests;
+    if (disk === undefined) throw new Error("the workspace has no pool");
+    await workspace.reopen([{ ...disk, settings: { overcommit } }, ...rest]);
+    await create({ contentSource: fromVolume(), parameters: { provisioning } });
+    const copies = workspace.blockDevices.calls.filter((each) => each.startsWith("startCopy"));
+    expect(copies).toEqual(call === undefined ? [] : [`${call} ${source.id}`]);
+  },
+);
+
 test("a clone without a file system type has that of its source", async () => {
   const xfs = { ...mountCapability, fsType: "xfs" } as VolumeCapability;
   const range = { requiredBytes: 300n * mebibyte };

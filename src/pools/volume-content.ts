@@ -7,7 +7,7 @@ import { assertWhole } from "./image.js";
 import { imageSizeBytesOf } from "./image-size.js";
 import type { Snapshots } from "./open-snapshots.js";
 import type { Pools } from "./pools.js";
-import type { ImageSource, Replica } from "./replicator.js";
+import type { ImageSource, Replica } from "./replica.js";
 import type { Content } from "./snapshot.js";
 import type { ContentSource, Volume } from "./volume.js";
 import { isGivenId } from "./volume-id.js";
@@ -60,7 +60,10 @@ export class VolumeContents {
     await this.parts.imageUse.during(sourceId, async () => {
       const image =
         source.kind === "volume" ? await this.imageOfVolume(sourceId) : await this.imageOfSnapshot(sourceId);
-      await this.replicate({ source: image, id: volume.id, targetPath, targetPool: this.parts.pools.poolOf(volume) });
+      const targetPool = this.parts.pools.poolOf(volume);
+      // Where thin volumes may take what shared blocks would need, a thick one has its own from the start.
+      const isOwnOnly = volume.parameters.provisioning === "thick" && targetPool.settings.overcommit > 1;
+      await this.replicate({ source: image, id: volume.id, targetPath, targetPool, isOwnOnly });
     });
   }
 
@@ -78,11 +81,8 @@ export class VolumeContents {
     const { replicator, blockDevices, runLocked } = this.parts;
     // Nobody may attach the source between the look whether it has a device and the end of the instant.
     const lockKeys = [`volume ${replica.source.id}`];
-    if (await replicator.canCloneAll([replica])) {
-      await runLocked(lockKeys, () => replicator.cloneTogether([replica]));
-      return;
-    }
-    await runLocked(lockKeys, () => replicator.copyTogether([replica]));
+    const { way } = await runLocked(lockKeys, () => replicator.replicate([replica]));
+    if (way === "cloned") return;
     try {
       await this.waitForCopy(replica.id);
     } finally {

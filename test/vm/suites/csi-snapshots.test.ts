@@ -123,19 +123,16 @@ test("a group is one instant over all members, under one writer across them", as
     await started({ name: "member-1", access: block }),
     await started({ name: "member-2", access: block }),
   ];
+  const ids = members.map(({ id }) => id);
   const writer = new SequenceWriter(members.map(({ targetPath }) => targetPath));
   for (let round = 1; round <= 10; round++) {
     const before = writer.written;
     await waitFor("the writer gets on", () => writer.written > before + 100);
-    const [from, group] = [
-      writer.written,
-      await calls.createGroup(
-        `group-${round}`,
-        members.map(({ id }) => id),
-      ),
-    ];
+    const from = writer.written;
+    await calls.createGroup(`group-${round}`, ids);
     const to = writer.written + 1;
-    const images = members.map(({ id }) => {
+    const group = await calls.createGroupReady(`group-${round}`, ids);
+    const images = ids.map((id) => {
       const member = group.snapshots.find(({ sourceVolumeId }) => sourceVolumeId === id);
       return snapshotImage(member?.snapshotId ?? "");
     });
@@ -210,10 +207,7 @@ describe("in a memory pool", () => {
       const from = writer.written;
       await calls.createGroup(`copied-${round}`, ids);
       const to = writer.written + 1;
-      const group = await waitFor("the group is ready", async () => {
-        const made = await calls.createGroup(`copied-${round}`, ids);
-        return made.readyToUse && made;
-      });
+      const group = await calls.createGroupReady(`copied-${round}`, ids);
       const images = ids.map((id) => {
         const member = group.snapshots.find(({ sourceVolumeId }) => sourceVolumeId === id);
         return snapshotImage(member?.snapshotId ?? "", "memory");
@@ -240,8 +234,8 @@ describe("in a memory pool", () => {
 test("snapshots and groups are there after the driver was killed", async () => {
   const volume = await started({ name: "killed", access: block });
   await writeToDevice(pattern, volume.targetPath, { direct: true });
-  const snapshot = await calls.create("killed-1", volume.id);
-  const group = await calls.createGroup("killed-group", [volume.id]);
+  const snapshot = await calls.createReady("killed-1", volume.id);
+  const group = await calls.createGroupReady("killed-group", [volume.id]);
   await bed.driver.kill();
   await bed.restart();
   expect(await calls.get(snapshot.snapshotId)).toEqual(snapshot);

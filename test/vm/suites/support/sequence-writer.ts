@@ -11,6 +11,8 @@ const slotCount = 512;
  */
 export class SequenceWriter {
   written = 0;
+  /** How long the slowest block took; may be set back. */
+  slowestMs = 0;
   private isStopped = false;
   private readonly done: Promise<void>;
 
@@ -34,7 +36,9 @@ export class SequenceWriter {
         const { device, slot } = placeOf(number, devices.length);
         block.fill(0);
         block.writeUInt32LE(number);
+        const begin = performance.now();
         await devices[device]?.write(block, 0, blockBytes, slot * blockBytes);
+        this.slowestMs = Math.max(this.slowestMs, performance.now() - begin);
         this.written = number;
       }
     } finally {

@@ -55,6 +55,14 @@ export class SnapshotCalls {
     return given((await this.client().call(createVolumeGroupSnapshot, request)).groupSnapshot);
   }
 
+  /** As `createReady`, of a group. */
+  async createGroupReady(name: string, sourceVolumeIds: string[]): Promise<VolumeGroupSnapshot> {
+    return await waitFor(`group ${name} is ready`, async () => {
+      const group = await this.createGroup(name, sourceVolumeIds);
+      return group.readyToUse && group;
+    });
+  }
+
   async deleteGroup({ groupSnapshotId, snapshots }: VolumeGroupSnapshot): Promise<void> {
     const snapshotIds = snapshots.map(({ snapshotId }) => snapshotId);
     const request = DeleteVolumeGroupSnapshotRequest.fromPartial({ groupSnapshotId, snapshotIds });
