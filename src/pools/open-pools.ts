@@ -4,6 +4,7 @@ import type { Logger } from "../log.js";
 import type { RunCommand } from "../system/command.js";
 import type { ImageFiles } from "../system/image-files.js";
 import type { MemoryFilesystems } from "./memory-filesystem.js";
+import { overwriteInPlace } from "./overwriting.js";
 import { Pool } from "./pool.js";
 import { claimPool, openPoolDirectory } from "./pool-directory.js";
 import { PoolRegistry } from "./pool-registry.js";
@@ -79,5 +80,6 @@ async function openFilePool(request: FilePoolRequest, dependencies: PoolDependen
   await dependencies.lockPool(opened.path);
   await claimPool(name, opened.path, dependencies.nodeId);
   if (expectedUuid === undefined) await registry.remember(name, opened.uuid);
+  await overwriteInPlace([opened.volumesPath, opened.snapshotsPath], dependencies);
   return new Pool(request, opened, dependencies);
 }

@@ -12,7 +12,7 @@ export interface PoolPlace {
 }
 
 // Discarding a disk that has never been written only takes time.
-const formatOptions = { xfs: ["-q", "-f", "-K"], ext4: ["-q", "-F", "-E", "nodiscard"] };
+const formatOptions = { xfs: ["-q", "-f", "-K"], btrfs: ["-q", "-f", "-K"], ext4: ["-q", "-F", "-E", "nodiscard"] };
 
 /** Formats the guest's scratch disk, whatever was on it: pools need direct I/O and holes. */
 export async function mountPoolDisk(
