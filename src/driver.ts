@@ -22,6 +22,7 @@ import type { Logger } from "./log.js";
 import { type DeviceMapping, noMapping } from "./node/device-mapping.js";
 import { EphemeralVolumes } from "./node/ephemeral-volumes.js";
 import type { Filesystems } from "./node/filesystems/filesystems.js";
+import { LeftoverCollector } from "./node/leftover-collector.js";
 import type { Mounter } from "./node/mounter.js";
 import type { NodeDependencies } from "./node/node-dependencies.js";
 import { createNodeService } from "./node/node-service.js";
@@ -45,6 +46,7 @@ import { SocketServer } from "./rpc/server.js";
 import { implementService } from "./rpc/service.js";
 import { createStreamChain } from "./rpc/stream-chain.js";
 import { NodeTopology } from "./rpc/topology.js";
+import { endsWithin } from "./system/within.js";
 
 export interface DriverIdentity {
   driverName: string;
@@ -72,10 +74,14 @@ export interface DriverParts {
   logger: Logger;
 }
 
-/** Serves until it is stopped; a stop gives the calls that are running so much time. */
+/** Serves until it is stopped. */
 export interface Driver {
   start(): Promise<void>;
-  stop(waitMsMax: number): Promise<void>;
+  /**
+   * Begins nothing more, and gives so much time to what is under way, which is more than the calls: work goes on when the
+   * deadline of its call has passed. False when there is still some, which may yet write to the pools.
+   */
+  stop(waitMsMax: number): Promise<boolean>;
 }
 
 /** Puts the three services of a node together on one socket. It serves from `start()` on. */
@@ -109,9 +115,10 @@ export function createDriver({ driverName, version, nodeId }: DriverIdentity, pa
     getSnapshotImage: (snapshotId) => snapshots.store.getImage(snapshotId),
   });
   const dependencies = toNodeDependencies(parts);
-  const ephemeral = createEphemeralVolumes(parts);
+  const ephemeral = new EphemeralVolumes(dependencies, parts.ephemeralRules ?? defaultEphemeralRules);
   const node = createNodeService(dependencies, { ...parts, nodeId, topology, ephemeral, health });
   const trimSchedule = new TrimSchedule(dependencies);
+  const leftovers = new LeftoverCollector({ ...parts, ephemeral, runLocked });
 
   const findName: FindName = (kind, id) => (kind === "volume" ? pools.peekVolume(id)?.name : index.peekName(id));
   const options = {
@@ -141,19 +148,19 @@ export function createDriver({ driverName, version, nodeId }: DriverIdentity, pa
   const server = new SocketServer(parts.socketPath, services, logger);
   return {
     start: async () => {
+      await leftovers.collect();
       await server.start();
+      leftovers.start();
       trimSchedule.start();
     },
     stop: async (waitMsMax) => {
-      await trimSchedule.stop(waitMsMax);
+      const endMs = Date.now() + waitMsMax;
+      const passes = Promise.all([trimSchedule.stop(waitMsMax), leftovers.stop(waitMsMax)]);
       await server.stop(waitMsMax);
+      const isIdle = await endsWithin(Math.max(0, endMs - Date.now()), lock.whenIdle());
+      return isIdle && (await passes).every((isOver) => isOver);
     },
   };
-}
-
-/** The inline volumes of this node. Their state is the pools' and the kernel's, so there may be several of these. */
-export function createEphemeralVolumes(parts: DriverParts): EphemeralVolumes {
-  return new EphemeralVolumes(toNodeDependencies(parts), parts.ephemeralRules ?? defaultEphemeralRules);
 }
 
 function toNodeDependencies(parts: DriverParts): NodeDependencies {

@@ -2,7 +2,6 @@
 const [command, ...rest] = process.argv.slice(2);
 
 // Each command loads only what it needs: an engine that starts after a crash has I/O waiting for it.
-process.exitCode =
-  command === "engine"
-    ? await (await import("./cli/engine-main.js")).main(rest)
-    : await (await import("./cli/node-main.js")).main(process.argv.slice(2));
+if (command === "engine") process.exitCode = await (await import("./cli/engine-main.js")).main(rest);
+// What a node has still under way ends here, while it has its locks.
+else process.exit(await (await import("./cli/node-main.js")).main(process.argv.slice(2)));

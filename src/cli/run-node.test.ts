@@ -1,10 +1,13 @@
 import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, jest, test } from "@jest/globals";
 import type { NodeConfig } from "../config.js";
 import { FakeNode, toSpec } from "../engine/testing/fake-node.js";
-import { acquireFileLock } from "../system/file-lock.js";
+import { acquireFileLock, type FileLock } from "../system/file-lock.js";
+import { blockCapability, mountCapability, range } from "../testing/driver-rig.js";
+import { createGate, type Gate } from "../testing/gate.js";
 import { RpcClient, rpcs } from "../testing/rpc-client.js";
-import { directoriesAsMemory, Workspace } from "../testing/workspace.js";
+import { directoriesAsMemory, rejectionOf, runRealCommand, Workspace } from "../testing/workspace.js";
 import { type NodeParts, runNode } from "./run-node.js";
 
 let workspace: Workspace;
@@ -19,7 +22,7 @@ beforeEach(async () => {
     nodeId: "node-a",
     stateDir: workspace.path("state"),
     engineSocketPath: undefined,
-    kubeletDir: "/var/lib/kubelet",
+    kubeletDir: workspace.path("kubelet"),
     driverName: "csi.ublk.io",
     logLevel: "info",
     allowBrokenKernel: false,
@@ -67,6 +70,10 @@ async function waitUntilServing(client: RpcClient): Promise<void> {
   }
 }
 
+async function waitUntil(isSo: () => Promise<boolean>): Promise<void> {
+  while (!(await isSo())) await sleep(10);
+}
+
 const startOnly = () => runNode(config, parts, AbortSignal.abort());
 
 describe("a run of the node", () => {
@@ -93,6 +100,23 @@ describe("a run of the node", () => {
     expect(await readdir(workspace.path("disk", "volumes"))).toEqual(["served"]);
   });
 
+  test("removes the inline volumes of pods that kubelet has forgotten, before it serves", async () => {
+    const podPath = await workspace.makeDirectory("kubelet", "pods", "uid-1");
+    const targetPath = `${await workspace.makeDirectory("kubelet", "pods", "uid-1", "volumes")}/mount`;
+    const pod = { "csi.storage.k8s.io/ephemeral": "true", "csi.storage.k8s.io/pod.uid": "uid-1", size: "2Mi" };
+    const volumeId = `csi-${"a".repeat(64)}`;
+    const request = { volumeId, targetPath, volumeCapability: mountCapability, volumeContext: pod };
+    await runWhile(async (client) => {
+      expect(await client.call(rpcs.nodePublishVolume, request)).toMatchObject({ code: "OK" });
+      await workspace.mounter.unmount(targetPath);
+      await rm(podPath, { recursive: true });
+    });
+    expect(await readdir(workspace.path("disk", "volumes"))).toEqual([volumeId]);
+    await runWhile(async () => {
+      expect(await readdir(workspace.path("disk", "volumes"))).toEqual([]);
+    });
+  });
+
   test("starts, and keeps the images, though the journal says of one device what is not and of another nothing", async () => {
     const machine = await FakeNode.create();
     const engine = machine.startEngine();
@@ -111,6 +135,67 @@ describe("a run of the node", () => {
     expect(machine.kernel.deviceIds()).toEqual([0, 1]);
     expect(await readdir(workspace.path("disk", "volumes"))).toEqual(["corrupt", "mismatched"]);
     await machine.destroy();
+  });
+});
+
+describe("the end of a node with work whose call has passed its deadline", () => {
+  let atWork: Gate;
+  let end: Gate;
+  let held: FileLock[];
+  let recordsAtRelease: string[] | undefined;
+
+  beforeEach(() => {
+    [atWork, end, held, recordsAtRelease] = [createGate(), createGate(), [], undefined];
+    parts.runCommand = async (program, args, options) => {
+      if (program === "fallocate") {
+        atWork.open();
+        await end.opened;
+      }
+      return await runRealCommand(program, args, options);
+    };
+    parts.acquireLock = async (...order) => {
+      const lock = await acquireFileLock(...order);
+      held.push(lock);
+      const release = async () => {
+        recordsAtRelease = await listRecords();
+        await lock.release();
+      };
+      return { ...lock, release };
+    };
+  });
+
+  const lockPool = () => acquireFileLock(workspace.path("disk", "lock"), { what: "the pool", waitSeconds: 0 });
+
+  async function listRecords(): Promise<string[]> {
+    const paths = await readdir(workspace.path("disk", "volumes"), { recursive: true });
+    return paths.filter((path) => path.endsWith("/volume.json"));
+  }
+
+  async function createInVain(client: RpcClient): Promise<void> {
+    const request = { name: "big", capacityRange: range, volumeCapabilities: [blockCapability] };
+    const answer = client.call(rpcs.createVolume, request, { deadlineMs: 500 });
+    await atWork.opened;
+    expect((await answer).code).toBe("DEADLINE_EXCEEDED");
+  }
+
+  test("waits for it before it lets others have the pool", async () => {
+    const exitCode = await runWhile(async (client) => {
+      await createInVain(client);
+      void waitUntil(async () => (await readdir(workspace.path("run"))).length === 0).then(end.open);
+    });
+    expect(exitCode).toBe(0);
+    expect(recordsAtRelease).toHaveLength(1);
+    await (await lockPool()).release();
+  });
+
+  test("lets nobody have the pool while it is not over, and does not wait for ever", async () => {
+    parts.stopMsMax = 1;
+    expect(await runWhile(createInVain)).toBe(0);
+    expect(recordsAtRelease).toBeUndefined();
+    expect(await rejectionOf(lockPool())).toMatchObject({ message: /the pool is in use by process/ });
+    end.open();
+    await waitUntil(async () => (await listRecords()).length === 1);
+    for (const lock of held) await lock.release();
   });
 });
 

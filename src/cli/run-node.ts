@@ -2,12 +2,11 @@ import { mkdir } from "node:fs/promises";
 import { release } from "node:os";
 import { join } from "node:path";
 import type { NodeConfig } from "../config.js";
-import { createDriver, createEphemeralVolumes } from "../driver.js";
+import { createDriver } from "../driver.js";
 import type { BlockDevices } from "../engine/block-devices.js";
 import { DriverError, toMessage } from "../errors.js";
 import type { Logger } from "../log.js";
 import { type DeviceMapping, noMapping } from "../node/device-mapping.js";
-import type { EphemeralVolumes } from "../node/ephemeral-volumes.js";
 import type { Filesystems } from "../node/filesystems/filesystems.js";
 import type { Mounter } from "../node/mounter.js";
 import { readVolumeCountMax } from "../node/volume-limit.js";
@@ -20,6 +19,7 @@ import { VolumeExpander } from "../pools/volume-expander.js";
 import type { RunCommand } from "../system/command.js";
 import { acquireFileLock } from "../system/file-lock.js";
 import type { ImageFiles } from "../system/image-files.js";
+import { endsWithin } from "../system/within.js";
 
 /** What the node needs of the machine. */
 export interface NodeParts {
@@ -35,20 +35,27 @@ export interface NodeParts {
   runCommand: RunCommand;
   imageFiles: ImageFiles;
   logger: Logger;
+  /** Default: a lock that lives as long as the process, if nobody releases it before. */
+  acquireLock?: typeof acquireFileLock;
+  /** How long the end waits for what is under way. Default: 20 seconds. */
+  stopMsMax?: number;
 }
 
-/** Undoes the steps of a start in reverse order. */
-type Undo = Array<() => Promise<void>>;
+/** Undoes the steps of a start in reverse order. A step says `false` when something of it is still under way. */
+type Undo = Array<() => Promise<unknown>>;
 
-const stopServingMsMax = 20_000;
-const collectEveryMs = 10 * 60_000;
+const stopMsMaxDefault = 20_000;
+const closeStoreMsMax = 5_000;
 
-/** Runs the node until the signal, and leaves behind what the next start can take over. Returns the exit code. */
+/**
+ * Runs the node until the signal, and leaves behind what the next start can take over. Returns the exit code. The process
+ * has to end then: where work was still under way it goes on, and the locks are kept so that nobody else meets it.
+ */
 export async function runNode(config: NodeConfig, parts: NodeParts, stopSignal: AbortSignal): Promise<number> {
-  const undo: Undo = [];
+  const [undo, locks]: [Undo, Undo] = [[], []];
   const lost = new AbortController();
   try {
-    await start(config, parts, { undo, onLockLost: () => lost.abort() });
+    await start(config, parts, { undo, locks, onLockLost: () => lost.abort() });
     await waitForAbort(AbortSignal.any([stopSignal, lost.signal]));
     if (lost.signal.aborted) throw new DriverError("internal", `lost the lock of ${config.stateDir}: start again`);
     parts.logger.info("stopping");
@@ -58,24 +65,27 @@ export async function runNode(config: NodeConfig, parts: NodeParts, stopSignal: 
     process.stderr.write(`ublk-csi: ${toMessage(error)}\n`);
     return 1;
   } finally {
-    await undoAll(undo, parts.logger);
+    if (await undoAll(undo, parts.logger)) await undoAll(locks, parts.logger);
+    else parts.logger.warn("ending with work under way, which the next start finds as after a crash");
   }
 }
 
 interface StartOptions {
   undo: Undo;
+  locks: Undo;
   onLockLost: () => void;
 }
 
 /** The order matters: nothing is touched before the lock, and nothing is served before the devices are back. */
-async function start(config: NodeConfig, parts: NodeParts, { undo, onLockLost }: StartOptions): Promise<void> {
-  const { logger } = parts;
+async function start(config: NodeConfig, parts: NodeParts, options: StartOptions): Promise<void> {
+  const { logger, acquireLock = acquireFileLock, stopMsMax = stopMsMaxDefault } = parts;
+  const { undo, locks, onLockLost } = options;
   const { stateDir, nodeId } = config;
   const isEmbedded = config.engineSocketPath === undefined;
   if (isEmbedded) await parts.checkKernel();
   const lock = async (path: string, what: string) => {
-    const held = await acquireFileLock(path, { what, onLost: onLockLost });
-    undo.push(() => held.release());
+    const held = await acquireLock(path, { what, onLost: onLockLost });
+    locks.push(() => held.release());
   };
   await mkdir(stateDir, { recursive: true, mode: 0o700 });
   await lock(join(stateDir, "lock"), `state directory ${stateDir}`);
@@ -89,7 +99,7 @@ async function start(config: NodeConfig, parts: NodeParts, { undo, onLockLost }:
   await pools.undoGrowths();
   await new VolumeExpander(pools, blockDevices).growDevices(logger);
   const snapshots = await openSnapshots({ ...parts, pools, blockDevices });
-  undo.push(() => snapshots.store.close());
+  undo.push(() => endsWithin(closeStoreMsMax, snapshots.store.close()));
   const poolWatch = await startWatch(pools, { blockDevices, logger, undo });
   const { socketPath, kubeletDir } = config;
   const volumeCountMax = await readVolumeCountMax(release());
@@ -97,17 +107,9 @@ async function start(config: NodeConfig, parts: NodeParts, { undo, onLockLost }:
   const mapping = parts.createMapping?.(pools) ?? noMapping;
   const checked = { ...parts, pools, blockDevices, snapshots, mapping, checkHealth, poolWatch };
   const driverParts = { ...checked, ephemeralRules: config.ephemeral, socketPath, kubeletDir, volumeCountMax };
-  undo.push(await startCollecting(createEphemeralVolumes(driverParts)));
   const driver = createDriver({ ...config, ...parts }, driverParts);
   await driver.start();
-  undo.push(() => driver.stop(stopServingMsMax));
-}
-
-/** Kubelet forgets pods that a reboot ended, now or while the driver runs. Returns what ends the collecting. */
-async function startCollecting(ephemeral: EphemeralVolumes): Promise<() => Promise<void>> {
-  await ephemeral.collectLeftovers();
-  const timer = setInterval(() => void ephemeral.collectLeftovers(), collectEveryMs);
-  return async () => clearInterval(timer);
+  undo.push(() => driver.stop(stopMsMax));
 }
 
 /** A thin volume that is refused a block says at once what the next look at its pool would find. */
@@ -143,8 +145,15 @@ function waitForAbort(signal: AbortSignal): Promise<void> {
   });
 }
 
-async function undoAll(undo: Undo, logger: Logger): Promise<void> {
+/** False when something is still under way. */
+async function undoAll(undo: Undo, logger: Logger): Promise<boolean> {
+  let isOver = true;
   for (const step of undo.reverse()) {
-    await step().catch((err: unknown) => logger.error({ err }, "a step of the shutdown failed"));
+    try {
+      if ((await step()) === false) isOver = false;
+    } catch (err) {
+      logger.error({ err }, "a step of the shutdown failed");
+    }
   }
+  return isOver;
 }

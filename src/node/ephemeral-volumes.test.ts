@@ -177,37 +177,10 @@ describe("after a restart", () => {
     await publish();
     await workspace.reopen();
     ephemeral = new EphemeralVolumes(workspace, rules);
-    await ephemeral.collectLeftovers();
-    expect(workspace.mounter.entries).toHaveLength(1);
     await publish();
+    expect(workspace.mounter.entries).toHaveLength(1);
     await ephemeral.unpublish(volumeId, claim.targetPath);
     expect(await findTraces()).toEqual([]);
-  });
-
-  test("the volume of a pod that kubelet forgot is removed", async () => {
-    await publish();
-    await workspace.mounter.unmount(claim.targetPath);
-    await rmdir(claim.targetPath);
-    await ephemeral.collectLeftovers();
-    expect(workspace.pools.listEphemeral()).toHaveLength(1); // its pod's directory is there: kubelet may come back
-    await rmdir(dirname(claim.targetPath));
-    await ephemeral.collectLeftovers();
-    await mkdir(dirname(claim.targetPath));
-    expect(await findTraces()).toEqual([]);
-  });
-
-  test("one that cannot be removed hides no other", async () => {
-    const second = { ...claim, targetPath: `${await workspace.makeDirectory("targets", "pod-2")}/mount` };
-    await publish();
-    await publish({ volumeId: `csi-${"b".repeat(64)}`, claim: second });
-    for (const { targetPath } of [claim, second]) {
-      await workspace.mounter.unmount(targetPath);
-      await rmdir(targetPath);
-      await rmdir(dirname(targetPath));
-    }
-    workspace.blockDevices.failure = new BlockDeviceError("internal", "stuck");
-    await ephemeral.collectLeftovers();
-    expect(workspace.pools.listEphemeral()).toMatchObject([{ id: volumeId }]);
   });
 
   test("a volume that a restart of the node has unmounted is mounted again, with its data", async () => {

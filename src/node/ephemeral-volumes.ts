@@ -1,6 +1,4 @@
-import { lstat } from "node:fs/promises";
-import { dirname } from "node:path";
-import { DriverError, hasErrno } from "../errors.js";
+import { DriverError } from "../errors.js";
 import { type EphemeralOrder, EphemeralProvisioner } from "../pools/ephemeral-provisioner.js";
 import type { EphemeralRules } from "../pools/ephemeral-rules.js";
 import type { MountCapability, PodClaim, Volume, VolumeCapability } from "../pools/volume.js";
@@ -8,7 +6,7 @@ import type { MountEntry } from "../system/mountinfo.js";
 import { DeviceMounts } from "./device-mounts.js";
 import { FilesystemStager } from "./filesystem-stager.js";
 import type { NodeDependencies } from "./node-dependencies.js";
-import { removeTarget, resolveTargetPath } from "./target-path.js";
+import { mayExist, removeTarget, resolveTargetPath } from "./target-path.js";
 import { unmountAll, unmountTop } from "./unmounting.js";
 
 export interface EphemeralRequest {
@@ -73,22 +71,12 @@ export class EphemeralVolumes {
     await removeTarget(target, mounter);
   }
 
-  /**
-   * Removes the volumes of pods that are gone: not mounted, and not even the directory that kubelet made for the mount is
-   * there. The volume of a pod that runs is mounted; that of any other can still be published again, or unpublished.
-   */
-  async collectLeftovers(): Promise<void> {
-    const { pools, logger } = this.dependencies;
-    for (const volume of pools.listEphemeral()) {
-      const { id: volumeId, ephemeral } = volume;
-      try {
-        if (!(await this.isLeftover(volume))) continue;
-        await this.remove(volume);
-        logger.warn({ volumeId, pod: ephemeral?.podUid }, "inline volume of a vanished pod removed");
-      } catch (err) {
-        logger.warn({ volumeId, pod: ephemeral?.podUid, err }, "inline volume of a vanished pod not removed");
-      }
-    }
+  /** Removes an inline volume that is not mounted where its pod had it. False when it is, or when there is none. */
+  async removeUnmounted(volumeId: string): Promise<boolean> {
+    const volume = this.dependencies.pools.peekVolume(volumeId);
+    if (volume?.ephemeral === undefined || (await this.findOwnMount(volume)) !== undefined) return false;
+    await this.remove(volume);
+    return true;
   }
 
   private async setGroup({ claim, capability }: EphemeralOrder): Promise<void> {
@@ -97,11 +85,6 @@ export class EphemeralVolumes {
     const { filesystems } = this.dependencies;
     if (await filesystems.isGivenToGroup(claim.targetPath, mountGroupId)) return;
     await filesystems.giveToGroup(claim.targetPath, mountGroupId);
-  }
-
-  private async isLeftover(volume: Volume): Promise<boolean> {
-    if ((await this.findOwnMount(volume)) !== undefined) return false;
-    return !(await mayExist(dirname(claimOf(volume).targetPath)));
   }
 
   private async findOwnMount(volume: Volume): Promise<MountEntry | undefined> {
@@ -163,12 +146,4 @@ const mountFlagsAllowed = ["context", "ro", "noatime", "nodev", "noexec", "nosui
 function claimOf({ id, ephemeral }: Volume): PodClaim {
   if (ephemeral === undefined) throw new Error(`bug: volume ${id} is not an inline volume`);
   return ephemeral;
-}
-
-/** False only when there is surely nothing: a directory that cannot be looked at may well be there. */
-async function mayExist(path: string): Promise<boolean> {
-  return await lstat(path).then(
-    () => true,
-    (error: unknown) => !hasErrno(error, "ENOENT", "ENOTDIR"),
-  );
 }

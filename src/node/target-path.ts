@@ -50,6 +50,14 @@ export async function removeTarget(path: string, mounter: Mounter): Promise<void
   }
 }
 
+/** False only when there is surely nothing: a directory that cannot be looked at may well be there. */
+export async function mayExist(path: string): Promise<boolean> {
+  return await lstat(path).then(
+    () => true,
+    (error: unknown) => !hasErrno(error, "ENOENT", "ENOTDIR"),
+  );
+}
+
 /** The mount one sees at a path: the last one made there. */
 export function findMount(mounts: readonly MountEntry[], path: string): MountEntry | undefined {
   return mounts.findLast((entry) => entry.mountPoint === path);

@@ -3,6 +3,7 @@ import { DriverError } from "../errors.js";
 /** Lets one holder at a time have a key. Waiters are served in order, and give up after a limit. */
 export class KeyedLock {
   private readonly queues = new Map<string, Array<() => void>>();
+  private readonly idleListeners: Array<() => void> = [];
 
   constructor(private readonly waitMsMax: number) {}
 
@@ -20,6 +21,11 @@ export class KeyedLock {
     } finally {
       for (const key of held.reverse()) this.release(key);
     }
+  }
+
+  /** Resolves when nobody has a key or waits for one. */
+  async whenIdle(): Promise<void> {
+    if (this.queues.size > 0) await new Promise<void>((resolve) => this.idleListeners.push(resolve));
   }
 
   private acquire(key: string): Promise<void> {
@@ -46,5 +52,6 @@ export class KeyedLock {
     const next = this.queues.get(key)?.shift();
     if (next === undefined) this.queues.delete(key);
     else next();
+    if (this.queues.size === 0) for (const listener of this.idleListeners.splice(0)) listener();
   }
 }

@@ -1,6 +1,7 @@
 import { Server, ServerCredentials, type ServiceDefinition, type UntypedServiceImplementation } from "@grpc/grpc-js";
 import { DriverError, toMessage } from "../errors.js";
 import type { Logger } from "../log.js";
+import { endsWithin } from "../system/within.js";
 import { withTolerantDecoding } from "./decoding.js";
 import { prepareSocketPath } from "./unix-socket.js";
 
@@ -41,13 +42,7 @@ export class SocketServer {
 
   /** Takes no new calls and lets the running ones end; after the deadline they are cut off. */
   async stop(deadlineMs: number): Promise<void> {
-    let timer: NodeJS.Timeout | undefined;
-    const expiry = new Promise<"late">((resolve) => {
-      timer = setTimeout(() => resolve("late"), deadlineMs);
-    });
-    const outcome = await Promise.race([this.drain(), expiry]);
-    clearTimeout(timer);
-    if (outcome !== "late") return;
+    if (await endsWithin(deadlineMs, this.drain())) return;
     this.logger.warn({ deadlineMs }, "calls still running at shutdown, cut off");
     this.server.forceShutdown();
   }
@@ -62,7 +57,7 @@ export class SocketServer {
     });
   }
 
-  private drain(): Promise<"drained"> {
-    return new Promise((resolve) => this.server.tryShutdown(() => resolve("drained")));
+  private drain(): Promise<void> {
+    return new Promise((resolve) => this.server.tryShutdown(() => resolve()));
   }
 }

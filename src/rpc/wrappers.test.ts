@@ -66,6 +66,22 @@ describe("the keyed lock", () => {
     await Promise.all(Array.from({ length: 50 }, (_, round) => run(round % 2 === 0 ? ["a", "b"] : ["b", "a"])));
   });
 
+  test("is idle when the last one that has or wants a key is done", async () => {
+    const lock = new KeyedLock(1_000);
+    await lock.whenIdle();
+    const [gate, order] = [createGate(), [] as string[]];
+    const calls = ["first", "second"].map((name) =>
+      lock.run(["a", "b"], async () => {
+        await gate.opened;
+        order.push(name);
+      }),
+    );
+    const idle = lock.whenIdle().then(() => order.push("idle"));
+    gate.open();
+    await Promise.all([...calls, idle]);
+    expect(order).toEqual(["first", "second", "idle"]);
+  });
+
   test("gives back the keys it has when the next one is busy", async () => {
     const lock = new KeyedLock(20);
     const gate = createGate();

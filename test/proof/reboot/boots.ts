@@ -1,6 +1,6 @@
 import { deepEqual, equal, match, notEqual, ok, rejects } from "node:assert/strict";
 import { access, readdir, readFile, rmdir } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { status } from "@grpc/grpc-js";
 import {
   VolumeCapability_AccessMode_Mode as AccessMode,
@@ -166,10 +166,10 @@ async function expectInlineVolumes(node: Node): Promise<void> {
 
 /** Kubelet has cleaned up after a pod of its own accord, as it does with those that were deleted in the meantime. */
 async function forgetPod(node: Node): Promise<void> {
-  const { targetPath, id } = node.inline(pods.forgotten, inlineAttributes);
-  await access(join(node.imageDirectory, id));
-  await rmdir(targetPath);
-  await rmdir(dirname(targetPath));
+  const inline = node.inline(pods.forgotten, inlineAttributes);
+  await access(join(node.imageDirectory, inline.id));
+  await rmdir(inline.targetPath);
+  await inline.removePodDirectory();
 }
 
 async function expectGrown(volume: TestVolume): Promise<void> {

@@ -100,6 +100,22 @@ test("a publication that fails at its mount takes device, image and target away"
   await volume.removePodDirectory();
 });
 
+test("a later publication that fails at its mount keeps the volume with its files", async () => {
+  const volume = inline({ pod: "6", attributes: { size: "32Mi" } });
+  await volume.publish();
+  await writeFile(join(volume.targetPath, "note"), "kept");
+  await runCommand("umount", [volume.targetPath]); // as a reboot of the node does
+  const obstacle = join(volume.targetPath, "in-the-way");
+  await writeFile(obstacle, "somebody's");
+  await expect(volume.publish()).rejects.toMatchObject({ details: expect.stringContaining("is not empty") });
+  expect(await listImages()).toEqual([volume.id]);
+  await rm(obstacle);
+  await volume.publish();
+  expect(await readFile(join(volume.targetPath, "note"), "utf8")).toBe("kept");
+  await volume.unpublish();
+  expect(await listImages()).toEqual([]);
+});
+
 test("in a memory pool it may have the pool's budget and no more", async () => {
   const settings = { pools: {}, memoryPools: { memory: 256 * mebibyte } };
   const other = await TestBed.startIn(join(bed.directory, "memory-bed"), async () => noPlace, settings);

@@ -20,6 +20,7 @@ export interface InlineWish {
 export class InlineVolume {
   readonly id: string;
   readonly targetPath: string;
+  private readonly podPath: string;
 
   constructor(
     readonly wish: InlineWish,
@@ -27,7 +28,8 @@ export class InlineVolume {
     private readonly client: () => CsiClient,
   ) {
     this.id = `csi-${wish.pod.repeat(64)}`;
-    this.targetPath = join(kubeletDirectory, "inline", wish.pod, "mount");
+    this.podPath = join(kubeletDirectory, "pods", `uid-${wish.pod}`);
+    this.targetPath = join(this.podPath, "volumes/kubernetes.io~csi/scratch/mount");
   }
 
   async publish({ readOnly = false } = {}): Promise<void> {
@@ -58,10 +60,12 @@ export class InlineVolume {
     await this.removePodDirectory();
   }
 
-  /** What kubelet does at last with the directory of a pod; it has to be empty. */
+  /** What kubelet does at last with the directory of a pod; it has to be empty but for what leads to the volume. */
   async removePodDirectory(): Promise<void> {
-    await rmdir(dirname(this.targetPath)).catch((error: NodeJS.ErrnoException) => {
-      if (error.code !== "ENOENT") throw error;
-    });
+    for (let path = dirname(this.targetPath); path.startsWith(this.podPath); path = dirname(path)) {
+      await rmdir(path).catch((error: NodeJS.ErrnoException) => {
+        if (error.code !== "ENOENT") throw error;
+      });
+    }
   }
 }
