@@ -1,6 +1,6 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import type { BlockDevices, ImageCopy } from "../engine/block-devices.js";
 import type { Logger } from "../log.js";
+import { RetryPace } from "../system/retry-pace.js";
 
 /** How a copy ended. */
 export type CopyOutcome = { state: "done" } | { state: "failed"; reason: string };
@@ -8,7 +8,7 @@ export type CopyOutcome = { state: "done" } | { state: "failed"; reason: string 
 export interface CopyWatchOptions {
   blockDevices: BlockDevices;
   logger: Logger;
-  /** How often the engine is asked. */
+  /** How often the engine is asked; after failures less and less often. */
   intervalMs: number;
 }
 
@@ -46,14 +46,17 @@ export class CopyWatch {
 
   private async watch(copyId: string, signal: AbortSignal, settle: (outcome: CopyOutcome) => Promise<void>) {
     const { blockDevices, logger, intervalMs } = this.options;
+    const pace = new RetryPace(intervalMs);
     while (!signal.aborted) {
       try {
         const outcome = toOutcome(await blockDevices.findCopy(copyId));
         if (outcome !== undefined) return await settle(outcome);
+        pace.reset();
       } catch (err) {
-        logger.warn({ err, copyId }, "the end of a copy could not be seen or recorded, trying again");
+        const what = "the end of a copy could not be seen or recorded, trying again";
+        if (pace.noteFailure(err)) logger.warn({ err, copyId }, what);
       }
-      await sleep(intervalMs, undefined, { signal, ref: false }).catch(() => undefined);
+      await pace.pause(signal);
     }
   }
 }

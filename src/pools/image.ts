@@ -11,12 +11,19 @@ export interface ImageRequest {
   fill?: FillImage | undefined;
 }
 
-/** Makes the image at this path, which does not exist yet. */
+/** Makes the image at this path, which does not exist yet. What it leaves by an `ImageStillWritten` has to stay. */
 export type FillImage = (path: string) => Promise<void>;
+
+/** An image could not be made, for the reason given, and something may go on writing to the file: nobody may remove it. */
+export class ImageStillWritten extends Error {
+  constructor(readonly reason: unknown) {
+    super(`something may still write to an image that could not be made: ${toMessage(reason)}`, { cause: reason });
+  }
+}
 
 const allocationTimeoutMs = 10 * 60_000;
 
-/** Makes an image of its final size, durable, readable by root only. Leaves no file behind when it fails. */
+/** Makes an image of its final size, durable, readable by root only. Leaves no file behind when it fails, see `FillImage`. */
 export async function createImage(request: ImageRequest, runCommand: RunCommand): Promise<void> {
   try {
     await (request.fill ?? createEmptyImage)(request.path);
@@ -25,7 +32,7 @@ export async function createImage(request: ImageRequest, runCommand: RunCommand)
     if (request.provisioning === "thick") await allocate({ path, fromBytes: 0n, toBytes: sizeBytes }, runCommand);
     await syncImage(path);
   } catch (error) {
-    await rm(request.path, { force: true });
+    if (!(error instanceof ImageStillWritten)) await rm(request.path, { force: true });
     throw error;
   }
 }

@@ -9,7 +9,7 @@ import { KeyedMutex } from "../system/keyed-mutex.js";
 import { toCreated } from "./as-created.js";
 import { toBookedBytes, toSizeBytes } from "./booking.js";
 import { maxBytes } from "./bytes.js";
-import { createImage, cutImage, type FillImage, growImage, isOutOfSpace } from "./image.js";
+import { createImage, cutImage, type FillImage, growImage, ImageStillWritten, isOutOfSpace } from "./image.js";
 import { imageSizeBytesOf } from "./image-size.js";
 import { Ledger, type SpaceUsage } from "./ledger.js";
 import type { PoolDirectory } from "./pool-directory.js";
@@ -123,7 +123,10 @@ export class Pool {
     return (await this.readPromises({ sharedAgeMsMax: sharedAgeMsInDemand })).demandBytes;
   }
 
-  /** Makes image, then record; `fill` makes an image that begins with something. A failure leaves nothing of the volume. */
+  /**
+   * Makes image, then record; `fill` makes an image that begins with something. A failure leaves nothing of the volume, but
+   * of an `ImageStillWritten` everything, booked: then whoever filled it removes the volume.
+   */
   async createVolume(volume: Volume, fill?: FillImage): Promise<void> {
     await this.book((usage) => {
       this.ledger.reserve(volume.id, this.bookedBytesOf(volume), usage);
@@ -134,6 +137,7 @@ export class Pool {
       await this.createFiles(volume, fill);
       this.bookVolume(volume);
     } catch (cause) {
+      if (cause instanceof ImageStillWritten) throw this.explainFull(cause.reason, volume.sizeBytes);
       this.ledger.release(volume.id);
       this.promises.noteRemoval(volume.id);
       throw this.explainFull(cause, volume.sizeBytes);
@@ -279,7 +283,7 @@ export class Pool {
       await this.writeVolume(volume);
       await unfinished.clear();
     } catch (error) {
-      await this.removeFiles(id);
+      if (!(error instanceof ImageStillWritten)) await this.removeFiles(id);
       throw error;
     }
   }

@@ -18,6 +18,7 @@ const freezeMsMax = 5_000;
 export class Replicator {
   private readonly blockDevices: BlockDevices;
   private readonly sharing: BlockSharing;
+  private readonly begun = new Set<string>();
 
   constructor(parts: BlockSharingParts) {
     this.blockDevices = parts.blockDevices;
@@ -26,7 +27,7 @@ export class Replicator {
 
   /**
    * Makes all of these, or begins to. The caller keeps sources without a device from getting one meanwhile. After a
-   * failure no copy is under way, and none of the targets is left.
+   * failure no copy is under way, and none of the targets is left, but those that `endBegun` has yet to end.
    */
   async replicate(replicas: readonly Replica[]): Promise<Replication> {
     const instant = await this.sharing.share(replicas);
@@ -37,14 +38,33 @@ export class Replicator {
   private async startCopies(replicas: readonly Replica[]): Promise<Date> {
     try {
       for (const { source, targetPath } of replicas) await createSparseImage(targetPath, source.sizeBytes);
+      for (const { id } of replicas) this.begun.add(id);
       await this.blockDevices.startCopies(replicas.map(toCopySpec), { deadlineMs: freezeMsMax });
       return new Date();
     } catch (error) {
-      for (const { id, targetPath } of replicas) {
-        await this.blockDevices.endCopy(id);
-        await rm(targetPath, { force: true });
-      }
+      for (const replica of replicas) await this.abandon(replica);
       throw error;
+    }
+  }
+
+  /** Ends a copy if the engine may have one that was begun here: its target may be removed only then. */
+  async endBegun(id: string): Promise<void> {
+    if (this.begun.has(id)) await this.endCopy(id);
+  }
+
+  /** Ends a copy, whoever began it; an unknown one is a success. */
+  async endCopy(id: string): Promise<void> {
+    await this.blockDevices.endCopy(id);
+    this.begun.delete(id);
+  }
+
+  // The failure of the start is what counts, and one copy that cannot be ended keeps none of the others.
+  private async abandon({ id, targetPath }: Replica): Promise<void> {
+    try {
+      await this.endBegun(id);
+      await rm(targetPath, { force: true });
+    } catch {
+      // It fails again when the caller ends the copy, or removes what the target lies in.
     }
   }
 }

@@ -1,4 +1,4 @@
-import { rm, rmdir } from "node:fs/promises";
+import { rm, rmdir, truncate } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { hasErrno } from "../errors.js";
 import { makeDirectoryDurably, syncDirectory } from "../system/files.js";
@@ -56,7 +56,16 @@ export class SnapshotFolder {
     await syncDirectory(this.path);
   }
 
-  /** Gives the bytes of a snapshot back that has none worth keeping. */
+  /** Gives the bytes of an image back that are not worth keeping, whoever still holds it open. */
+  async emptyImage(snapshotId: string): Promise<void> {
+    try {
+      await truncate(this.imagePath(snapshotId));
+    } catch (error) {
+      if (!hasErrno(error, "ENOENT")) throw error;
+    }
+  }
+
+  /** Removes the image of a snapshot whose record stays. */
   async removeImage(snapshotId: string): Promise<void> {
     await rm(this.imagePath(snapshotId), { force: true });
   }

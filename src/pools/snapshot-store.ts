@@ -2,9 +2,11 @@ import type { BlockDevices } from "../engine/block-devices.js";
 import { DriverError } from "../errors.js";
 import type { Logger } from "../log.js";
 import type { SnapshotImage } from "./changed-blocks.js";
-import { type CopyOutcome, CopyWatch } from "./copy-watch.js";
+import { CopySettlement } from "./copy-settlement.js";
+import { CopyWatch } from "./copy-watch.js";
 import { cutImage, isOutOfSpace, readAllocatedBytes } from "./image.js";
 import { headerSizeBytesOf } from "./image-size.js";
+import { Leftovers } from "./leftovers.js";
 import type { Pool } from "./pool.js";
 import type { Pools } from "./pools.js";
 import type { ImageSource, Replica } from "./replica.js";
@@ -30,10 +32,16 @@ export interface SnapshotPlan {
 /** The snapshots on disk: makes and removes them, and follows those whose bytes are still being copied. */
 export class SnapshotStore {
   readonly index = new SnapshotIndex();
+  /** Of snapshots, and of volumes that were to be made from something. */
+  readonly leftovers: Leftovers;
   private readonly watch: CopyWatch;
+  private readonly settlement: CopySettlement;
 
   constructor(private readonly parts: SnapshotStoreParts) {
     this.watch = new CopyWatch({ ...parts, intervalMs: parts.copyIntervalMs });
+    const poolOf = ({ pool }: Snapshot) => this.poolNamed(pool);
+    this.settlement = new CopySettlement({ ...parts, index: this.index, poolOf });
+    this.leftovers = new Leftovers({ ...parts, pauseMs: parts.copyIntervalMs });
   }
 
   /**
@@ -44,6 +52,7 @@ export class SnapshotStore {
     plans: readonly SnapshotPlan[],
     commit: (made: readonly Snapshot[]) => Promise<void> = async () => undefined,
   ): Promise<Snapshot[]> {
+    await this.leftovers.clear(plans.map(({ source }) => source.id));
     try {
       for (const plan of plans) await this.reserve(plan);
       const made = await this.makeImages(plans);
@@ -64,14 +73,15 @@ export class SnapshotStore {
   follow(snapshot: Snapshot): void {
     this.index.put(snapshot);
     if (snapshot.state !== "copying" && snapshot.hasCopy !== true) return;
-    this.watch.start(snapshot.id, (outcome) => this.settle(snapshot.id, outcome));
+    this.watch.start(snapshot.id, (outcome) => this.settlement.settle(snapshot.id, outcome));
   }
 
   /** Removes a snapshot in whatever state. The index forgets it last, so that a removal that fails can be repeated. */
-  async remove({ id, pool, state, hasCopy }: Snapshot): Promise<void> {
+  async remove({ id, pool }: Snapshot): Promise<void> {
     await this.watch.stop(id);
+    const snapshot = this.index.get(id);
     // A copy that goes on would write into an image that is gone.
-    if (state === "copying" || hasCopy === true) await this.parts.blockDevices.endCopy(id);
+    if (snapshot.state === "copying" || snapshot.hasCopy === true) await this.endCopyOf(snapshot);
     await this.poolNamed(pool).deleteSnapshot(id);
     this.index.remove(id);
   }
@@ -94,9 +104,9 @@ export class SnapshotStore {
     return this.index.get(id);
   }
 
-  /** Stops following copies; they go on in the engine. */
+  /** Stops following copies, which go on in the engine, and removing left-overs, which the next start does. */
   async close(): Promise<void> {
-    await this.watch.stopAll();
+    await Promise.all([this.watch.stopAll(), this.leftovers.close()]);
   }
 
   poolNamed(name: string): Pool {
@@ -141,42 +151,24 @@ export class SnapshotStore {
   }
 
   private async unmake({ snapshot: { id }, source }: SnapshotPlan): Promise<void> {
-    const { blockDevices, logger } = this.parts;
-    try {
-      await blockDevices.endCopy(id);
+    const { replicator } = this.parts;
+    const remove = async () => {
+      await replicator.endBegun(id);
       await source.pool.deleteSnapshot(id);
-    } catch (err) {
-      // Without a record it is a left-over, which the next start removes.
-      logger.error({ err, snapshotId: id }, "a snapshot that failed could not be removed");
+    };
+    await remove().catch((error: unknown) => this.leftovers.add({ id, sourceId: source.id, remove }, error));
+  }
+
+  /** A copy that goes on after all is followed on. One that was ended has failed, should its removal fail. */
+  private async endCopyOf(snapshot: Snapshot): Promise<void> {
+    try {
+      await this.parts.replicator.endCopy(snapshot.id);
+    } catch (error) {
+      this.follow(snapshot);
+      throw error;
     }
-  }
-
-  /** Records how a copy ended before the engine forgets it, and gives back the bytes of one that failed. */
-  private async settle(id: string, outcome: CopyOutcome): Promise<void> {
-    const { blockDevices, logger } = this.parts;
-    const before = this.index.get(id);
-    const after = before.state === "copying" ? await this.record(before, outcome) : before;
-    await blockDevices.endCopy(id);
-    const pool = this.poolNamed(after.pool);
-    if (after.state === "failed") await pool.snapshots.removeImage(id);
-    const { hasCopy: _ended, ...settled } = after;
-    await this.write(settled);
-    this.index.put(settled);
-    pool.bookSnapshot(id, settled.bookedBytes);
-    if (before.state !== "copying") return;
-    const reason = outcome.state === "failed" ? outcome.reason : undefined;
-    logger.info({ snapshotId: id, bytes: after.bookedBytes.toString(), reason }, `copy of a snapshot ${outcome.state}`);
-  }
-
-  private async record(snapshot: Snapshot, outcome: CopyOutcome): Promise<Snapshot> {
-    const imagePath = this.poolNamed(snapshot.pool).snapshots.imagePath(snapshot.id);
-    const recorded: Snapshot =
-      outcome.state === "done"
-        ? { ...snapshot, state: "ready", hasCopy: true, bookedBytes: await readAllocatedBytes(imagePath) }
-        : { ...snapshot, state: "failed", hasCopy: true, bookedBytes: 0n, reason: outcome.reason };
-    await this.write(recorded);
-    this.index.put(recorded);
-    return recorded;
+    if (snapshot.state !== "copying") return;
+    this.index.put({ ...snapshot, state: "failed", reason: "the copy was ended for a deletion, which then failed" });
   }
 
   private async write(snapshot: Snapshot): Promise<void> {

@@ -216,6 +216,58 @@ describe("while a volume is being copied", () => {
   });
 });
 
+describe("a volume that is given up while the engine is away", () => {
+  let bringBack: () => void;
+  let copyId: string;
+
+  beforeEach(async () => {
+    workspace.imageFiles.canShare = false;
+    workspace.blockDevices.holdCopies = true;
+    const making = rejectionOf(create({ contentSource: fromVolume() }));
+    copyId = await waitForCopy();
+    const { findCopy, endCopy } = workspace.blockDevices;
+    const unavailable = () => Promise.reject(new BlockDeviceError("unavailable", "no engine"));
+    Object.assign(workspace.blockDevices, { findCopy: unavailable, endCopy: unavailable });
+    bringBack = () => Object.assign(workspace.blockDevices, { findCopy, endCopy });
+    expect(await making).toMatchObject({ code: "unavailable" });
+  });
+
+  const volumeIds = () => readdir(workspace.path("disk", "volumes"));
+  const bookedBytes = (id: string) => workspace.pools.poolOf(source).ledger.bookedBytes(id);
+
+  test("keeps image and bytes until its copy has ended, and is no volume", async () => {
+    expect((await volumeIds()).sort()).toEqual([source.id, copyId].sort());
+    expect(bookedBytes(copyId)).toBe(sizeBytes);
+    expect(workspace.pools.listVolumes()).toEqual([source]);
+    bringBack();
+    while ((await volumeIds()).length > 1) await new Promise(setImmediate);
+    expect(workspace.blockDevices.copyIds).toEqual([]);
+    await workspace.snapshots.store.leftovers.clear([source.id]);
+    expect(bookedBytes(copyId)).toBe(0n);
+  });
+
+  test("leaves no more when it is asked for again, and is made when the engine is back", async () => {
+    for (let attempt = 0; attempt < 3; attempt++) {
+      expect(await rejectionOf(create({ contentSource: fromVolume() }))).toMatchObject({ code: "unavailable" });
+    }
+    expect((await volumeIds()).sort()).toEqual([source.id, copyId].sort());
+    bringBack();
+    workspace.blockDevices.holdCopies = false;
+    const volume = await create({ contentSource: fromVolume() });
+    expect(await readStart(volume)).toBe("first");
+    expect((await volumeIds()).sort()).toEqual([source.id, volume.id].sort());
+  });
+
+  test("has its copy ended by the next start, which removes it", async () => {
+    await workspace.snapshots.store.close();
+    bringBack();
+    await workspace.reopen();
+    await workspace.pools.collectOrphans(new Set(), (id) => workspace.blockDevices.endCopy(id));
+    expect(workspace.blockDevices.copyIds).toEqual([]);
+    expect(await volumeIds()).toEqual([source.id]);
+  });
+});
+
 /** The id of the copy into a new volume, once it has begun. */
 async function waitForCopy(...known: string[]): Promise<string> {
   for (;;) {

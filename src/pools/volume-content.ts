@@ -3,7 +3,7 @@ import type { BlockDevices } from "../engine/block-devices.js";
 import { DriverError } from "../errors.js";
 import { explainMismatch } from "./capability-check.js";
 import { toOutcome } from "./copy-watch.js";
-import { assertWhole } from "./image.js";
+import { assertWhole, ImageStillWritten } from "./image.js";
 import { imageSizeBytesOf } from "./image-size.js";
 import type { Snapshots } from "./open-snapshots.js";
 import type { Pools } from "./pools.js";
@@ -78,16 +78,34 @@ export class VolumeContents {
   }
 
   private async replicate(replica: Replica): Promise<void> {
-    const { replicator, blockDevices, runLocked } = this.parts;
+    const { replicator, store, runLocked } = this.parts;
+    await store.leftovers.clear([replica.source.id]);
     // Nobody may attach the source between the look whether it has a device and the end of the instant.
     const lockKeys = [`volume ${replica.source.id}`];
-    const { way } = await runLocked(lockKeys, () => replicator.replicate([replica]));
-    if (way === "cloned") return;
     try {
+      const { way } = await runLocked(lockKeys, () => replicator.replicate([replica]));
+      if (way === "cloned") return;
       await this.waitForCopy(replica.id);
-    } finally {
-      await blockDevices.endCopy(replica.id);
+      await replicator.endCopy(replica.id);
+    } catch (error) {
+      throw await this.giveUp(replica, error);
     }
+  }
+
+  /** The image stays as long as the engine may write to it. Returns what says so, or the reason as it was given. */
+  private async giveUp({ id, source, targetPool }: Replica, reason: unknown): Promise<unknown> {
+    const { replicator, store } = this.parts;
+    const remove = async () => {
+      await replicator.endBegun(id);
+      await targetPool.deleteVolume(id);
+    };
+    return await replicator.endBegun(id).then(
+      () => reason,
+      (error: unknown) => {
+        store.leftovers.add({ id, sourceId: source.id, remove }, error);
+        return new ImageStillWritten(reason);
+      },
+    );
   }
 
   private async waitForCopy(copyId: string): Promise<void> {
