@@ -1,5 +1,5 @@
 import { expect, test } from "@jest/globals";
-import { parseMountInfo, readMountInfo } from "./mountinfo.js";
+import { findMountOf, parseMountInfo, readMountInfo } from "./mountinfo.js";
 
 test("reads device number, root, mount point, options, type and source", () => {
   const line = "36 35 259:3 / /mnt/volume rw,noatime shared:7 master:1 - ext4 /dev/ublkb3 rw,errors=continue\n";
@@ -31,4 +31,17 @@ test("a line of unknown form is an error, not a missing mount", () => {
 
 test("reads this process' own mounts", async () => {
   expect((await readMountInfo()).some((entry) => entry.mountPoint === "/proc")).toBe(true);
+});
+
+test("finds the mount that shows a path: the deepest one, and the later one of two at one place", () => {
+  const lines = [
+    "1 0 8:1 / / rw - ext4 /dev/sda1 rw",
+    "2 1 8:2 / /data rw - xfs /dev/sda2 rw",
+    "3 1 8:3 / /data rw - xfs /dev/sda3 rw",
+    "4 3 8:4 / /data/deep rw - xfs /dev/sda4 rw",
+  ];
+  const mounts = parseMountInfo(lines.join("\n"));
+  const found = ["/data", "/data/pool", "/data/deep/pool", "/database"].map((path) => findMountOf(path, mounts));
+  expect(found.map((mount) => mount?.deviceNumber)).toEqual(["8:3", "8:3", "8:4", "8:1"]);
+  expect(findMountOf("/elsewhere", mounts.slice(1))).toBeUndefined();
 });

@@ -44,6 +44,22 @@ function parseLine(line: string): MountEntry {
   };
 }
 
+/** The mount that shows what is at this path, which has no symbolic link in it. */
+export function findMountOf(path: string, mounts: readonly MountEntry[]): MountEntry | undefined {
+  let best: MountEntry | undefined;
+  for (const mount of mounts) {
+    if (!isAtOrBelow(path, mount.mountPoint)) continue;
+    // Of two mounts at one place the later one is seen.
+    if (best === undefined || mount.mountPoint.length >= best.mountPoint.length) best = mount;
+  }
+  return best;
+}
+
+/** Whether a path is this directory or lies in it. */
+export function isAtOrBelow(path: string, directory: string): boolean {
+  return path === directory || path.startsWith(directory.endsWith("/") ? directory : `${directory}/`);
+}
+
 /** Undoes the kernel's octal escapes of space, tab, newline and backslash. */
 function unescapePath(escaped: string): string {
   return escaped.replace(/\\([0-7]{3})/g, (_match, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));

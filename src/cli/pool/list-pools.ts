@@ -1,4 +1,4 @@
-import { findMountOf } from "./file-system.js";
+import { findMountOf } from "../../system/mountinfo.js";
 import { type AbsentPool, type FoundPool, findPools, isFound } from "./found-pool.js";
 import type { PoolPlace } from "./pool-command.js";
 import type { PoolOutcome, PoolParts } from "./pool-outcome.js";
@@ -37,7 +37,7 @@ async function toListed(candidate: FoundPool | AbsentPool, parts: PoolParts): Pr
     ...basics,
     uuid: record.uuid,
     nodeId: record.nodeId,
-    fileSystem: (await findMountOf(directory, parts.readMounts))?.fsType,
+    fileSystem: findMountOf(directory, await parts.readMounts())?.fsType,
     volumeCount: content.volumes.length,
     snapshotCount: snapshots.snapshots.length,
     bookedBytes: pool.ledger.reservedBytes,
