@@ -7,7 +7,7 @@ export interface SpaceUsage {
   limitBytes: bigint;
   /** Bytes that the file system has left. */
   freeBytes: bigint;
-  /** Bytes that were promised to existing volumes but are not allocated yet. */
+  /** Bytes of that which were promised to existing volumes but are not allocated yet, whichever pool's these are. */
   outstandingBytes: bigint;
 }
 

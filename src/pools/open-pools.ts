@@ -10,6 +10,7 @@ import { claimPool, openPoolDirectory } from "./pool-directory.js";
 import { PoolRegistry } from "./pool-registry.js";
 import type { PoolSettings } from "./pool-settings.js";
 import { Pools } from "./pools.js";
+import { SpaceAccounts } from "./space-accounts.js";
 
 export type PoolRequest = FilePoolRequest | MemoryPoolRequest;
 
@@ -48,12 +49,17 @@ export async function openPools(requests: readonly PoolRequest[], dependencies: 
     throw new DriverError("refused", "no pool: give --pool NAME=DIR or --memory-pool NAME=BYTES");
   }
   const opened: Pool[] = [];
-  for (const request of requests) opened.push(await openNamed(request, dependencies));
+  const opening = { ...dependencies, accounts: new SpaceAccounts() };
+  for (const request of requests) opened.push(await openNamed(request, opening));
   return await Pools.load(opened, dependencies.logger);
 }
 
+interface Opening extends PoolDependencies {
+  accounts: SpaceAccounts;
+}
+
 // Errors of system calls, such as a full or read-only disk, name no pool by themselves.
-async function openNamed(request: PoolRequest, dependencies: PoolDependencies): Promise<Pool> {
+async function openNamed(request: PoolRequest, dependencies: Opening): Promise<Pool> {
   try {
     return await openPool(request, dependencies);
   } catch (cause) {
@@ -64,7 +70,7 @@ async function openNamed(request: PoolRequest, dependencies: PoolDependencies): 
   }
 }
 
-async function openPool(request: PoolRequest, dependencies: PoolDependencies): Promise<Pool> {
+async function openPool(request: PoolRequest, dependencies: Opening): Promise<Pool> {
   if (request.kind === "file") return await openFilePool(request, dependencies);
   const { stateDir, memoryFilesystems } = dependencies;
   const directory = join(stateDir, "memory", request.name);
@@ -72,7 +78,7 @@ async function openPool(request: PoolRequest, dependencies: PoolDependencies): P
   return new Pool(request, await openPoolDirectory({ poolName: request.name, directory }), dependencies);
 }
 
-async function openFilePool(request: FilePoolRequest, dependencies: PoolDependencies): Promise<Pool> {
+async function openFilePool(request: FilePoolRequest, dependencies: Opening): Promise<Pool> {
   const { name, directory } = request;
   const registry = new PoolRegistry(dependencies.stateDir);
   const expectedUuid = await registry.find(name);
@@ -81,5 +87,6 @@ async function openFilePool(request: FilePoolRequest, dependencies: PoolDependen
   await claimPool(name, opened.path, dependencies.nodeId);
   if (expectedUuid === undefined) await registry.remember(name, opened.uuid);
   await overwriteInPlace([opened.volumesPath, opened.snapshotsPath], dependencies);
-  return new Pool(request, opened, dependencies);
+  const account = await dependencies.accounts.find(opened.path);
+  return new Pool(request, opened, { ...dependencies, account });
 }

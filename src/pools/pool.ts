@@ -5,7 +5,6 @@ import type { Logger } from "../log.js";
 import type { RunCommand } from "../system/command.js";
 import { makeDirectoryDurably, syncDirectory, temporaryPathOf } from "../system/files.js";
 import type { ImageFiles } from "../system/image-files.js";
-import { KeyedMutex } from "../system/keyed-mutex.js";
 import { toCreated } from "./as-created.js";
 import { toBookedBytes, toSizeBytes } from "./booking.js";
 import { maxBytes } from "./bytes.js";
@@ -18,6 +17,7 @@ import { defaultPoolSettings, type PoolSettings, toReservedBytes } from "./pool-
 import { readRecord, writeRecord } from "./record-file.js";
 import { SharedBytes } from "./shared-bytes.js";
 import { SnapshotFolder } from "./snapshot-folder.js";
+import { SpaceAccount } from "./space-account.js";
 import { UnfinishedMark } from "./unfinished-mark.js";
 import type { Provisioning, Volume } from "./volume.js";
 import { VolumeMark, type VolumeMarkName, volumeMarkNames } from "./volume-mark.js";
@@ -43,6 +43,8 @@ export interface PoolSpace {
 export interface PoolParts {
   runCommand: RunCommand;
   imageFiles: ImageFiles;
+  /** Shared by the pools of one file system; left out for a pool that has one for itself. */
+  account?: SpaceAccount | undefined;
   /** Left out where nobody reads it. */
   logger?: Logger | undefined;
 }
@@ -57,15 +59,15 @@ const allocatedAgeMsInEstimate = 15_000;
 export class Pool {
   readonly ledger: Ledger;
   readonly settings: PoolSettings;
-  private readonly mutex = new KeyedMutex();
   readonly snapshots: SnapshotFolder;
   private readonly promises: PoolPromises;
+  private readonly account: SpaceAccount;
   private readonly runCommand: RunCommand;
 
   constructor(
     readonly spec: PoolSpec,
     readonly directory: PoolDirectory,
-    { runCommand, imageFiles, logger }: PoolParts,
+    { runCommand, imageFiles, account = new SpaceAccount(), logger }: PoolParts,
   ) {
     this.runCommand = runCommand;
     this.ledger = new Ledger(spec.name);
@@ -78,6 +80,8 @@ export class Pool {
       onUnreadable: (path, reason) =>
         logger?.error({ pool: spec.name, path, reason }, "image cannot be looked at, and counts with its whole size"),
     });
+    this.account = account;
+    account.join((freshness) => this.promises.read(this.ledger.entries(), freshness));
   }
 
   get name(): string {
@@ -117,7 +121,7 @@ export class Pool {
 
   /**
    * Bytes that images may yet take: what thin volumes have not written, and blocks that are copied once they are written
-   * to. A pool that is full of thick volumes owes nothing.
+   * to. A pool that is full of thick volumes owes nothing. With those of other pools on the same file system.
    */
   async readDemandBytes(): Promise<bigint> {
     return (await this.readPromises({ sharedAgeMsMax: sharedAgeMsInDemand })).demandBytes;
@@ -260,9 +264,8 @@ export class Pool {
     await growImage({ path: this.imagePath(volume.id), fromBytes, toBytes, provisioning }, this.runCommand);
   }
 
-  /** One booking at a time, so that each sees what the one before it took from the file system. */
   private async book(entry: (usage: SpaceUsage) => void): Promise<void> {
-    await this.mutex.run("booking", async () => entry(await this.readUsage()));
+    await this.account.inTurn(async () => entry(await this.readUsage()));
   }
 
   private explainFull(cause: unknown, sizeBytes: bigint): unknown {
@@ -321,6 +324,6 @@ export class Pool {
 
   private async readPromises(ages: Omit<PromisesFreshness, "freeBytes">): Promise<PromisedBytes> {
     const { bavail, bsize } = await statfs(this.directory.path, { bigint: true });
-    return await this.promises.read(this.ledger.entries(), { ...ages, freeBytes: bavail * bsize });
+    return await this.account.readPromises({ ...ages, freeBytes: bavail * bsize });
   }
 }

@@ -13,6 +13,7 @@ import {
 import { PoolRegistry } from "../../pools/pool-registry.js";
 import { type PoolContent, scanPool } from "../../pools/pool-scan.js";
 import { emptySnapshotContent, type SnapshotContent, scanSnapshots } from "../../pools/snapshot-scan.js";
+import { SpaceAccounts } from "../../pools/space-accounts.js";
 import type { RunCommand } from "../../system/command.js";
 import type { ImageFiles } from "../../system/image-files.js";
 import type { PoolPlace } from "./pool-command.js";
@@ -56,25 +57,39 @@ export async function findPool(
   place: PoolPlace,
   tools: PoolTools,
 ): Promise<FoundPool | AbsentPool> {
+  return await findAmong(request, place, { ...tools, accounts: new SpaceAccounts() });
+}
+
+/** Every pool of the command line in its order. */
+export async function findPools(place: PoolPlace, tools: PoolTools): Promise<Array<FoundPool | AbsentPool>> {
+  const found: Array<FoundPool | AbsentPool> = [];
+  const finding = { ...tools, accounts: new SpaceAccounts() };
+  for (const request of place.pools) found.push(await findAmong(request, place, finding));
+  return found;
+}
+
+interface PoolFinding extends PoolTools {
+  accounts: SpaceAccounts;
+}
+
+async function findAmong(
+  request: PoolRequest,
+  place: PoolPlace,
+  { accounts, ...tools }: PoolFinding,
+): Promise<FoundPool | AbsentPool> {
   const directory = directoryOf(request, place);
   try {
     const path = await resolveDirectory(request.name, directory);
     const record = await findPoolRecord(path);
     if (record === undefined) return { request, directory, fault: explainAbsence(request) };
-    const pool = new Pool(request, toPoolDirectory(path, record.uuid), tools);
+    const account = request.kind === "file" ? await accounts.find(path) : undefined;
+    const pool = new Pool(request, toPoolDirectory(path, record.uuid), { ...tools, account });
     const { content, snapshots } = await readContent(pool);
     const fault = await findFault(request, record, place);
     return { request, directory: path, record, pool, content, snapshots, fault };
   } catch (error) {
     return { request, directory, fault: toMessage(error) };
   }
-}
-
-/** Every pool of the command line in its order. */
-export async function findPools(place: PoolPlace, tools: PoolTools): Promise<Array<FoundPool | AbsentPool>> {
-  const found: Array<FoundPool | AbsentPool> = [];
-  for (const request of place.pools) found.push(await findPool(request, place, tools));
-  return found;
 }
 
 function explainAbsence({ kind }: PoolRequest): string {
