@@ -3,8 +3,9 @@ import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { BlockDeviceError } from "../engine/block-devices.js";
 import { blockCapability, mebibyte, mountCapability, rejectionOf, Workspace } from "../testing/workspace.js";
 import type { ContentSource, Volume, VolumeCapability } from "./volume.js";
+import { type RunLocked, VolumeContents } from "./volume-content.js";
 import { createVolumeId } from "./volume-id.js";
-import type { CreateRequest } from "./volume-provisioner.js";
+import { type CreateRequest, VolumeProvisioner } from "./volume-provisioner.js";
 
 let workspace: Workspace;
 let source: Volume;
@@ -120,6 +121,52 @@ test("a clone without a file system type has that of its source", async () => {
   const volume = await create(request);
   expect(volume.capabilities).toEqual([{ ...open, fsType: "xfs" }]);
   expect((await create(request)).id).toBe(volume.id);
+});
+
+describe.each([
+  ["shared blocks", true],
+  ["a copy", false],
+])("a clone by %s whose source grows", (_way, canShare) => {
+  beforeEach(() => {
+    workspace.imageFiles.canShare = canShare;
+  });
+
+  const growSource = () => workspace.pools.growVolume(workspace.pools.getVolume(source.id), 2n * sizeBytes);
+
+  async function expectWholeAfter(failing: Promise<unknown>): Promise<void> {
+    expect(await rejectionOf(failing)).toMatchObject({
+      code: "busy",
+      message: /has grown while a volume was being made/,
+    });
+    expect(await readdir(workspace.path("disk", "volumes"))).toEqual([source.id]);
+    const clone = await create({ contentSource: fromVolume(), range: undefined });
+    expect(clone.sizeBytes).toBe(2n * sizeBytes);
+    expect(await readStart(clone)).toBe("first");
+  }
+
+  test("before its lock is held is made by a repetition, whole", async () => {
+    const { pools, blockDevices, snapshots } = workspace;
+    const runLocked: RunLocked = async (_keys, work) => {
+      await growSource();
+      return await work();
+    };
+    const contents = new VolumeContents({ ...snapshots, pools, blockDevices, runLocked });
+    const provisioner = new VolumeProvisioner(pools, blockDevices, contents);
+    const request = { name: "new", range: { requiredBytes: 4n * sizeBytes }, capabilities: [mountCapability] };
+    const failing = provisioner.create({ ...request, parameters: {}, contentSource: fromVolume() });
+    await expectWholeAfter(failing);
+  });
+
+  test("before its bytes are booked is made by a repetition, whole", async () => {
+    const { pools } = workspace;
+    const createVolume = pools.createVolume.bind(pools);
+    pools.createVolume = async (...made) => {
+      pools.createVolume = createVolume;
+      await growSource();
+      await createVolume(...made);
+    };
+    await expectWholeAfter(create({ contentSource: fromVolume(), range: undefined }));
+  });
 });
 
 describe("is refused, and nothing is made", () => {

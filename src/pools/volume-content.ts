@@ -54,6 +54,7 @@ export class VolumeContents {
   /**
    * Makes the image of a volume with all that its source holds. Of a volume that is being written to it is one instant;
    * a snapshot that is not ready yet is waited for. Takes as long as it takes; the source cannot be removed meanwhile.
+   * Fails with `busy` when the source has grown since the size of the volume was chosen by it.
    */
   async fill(volume: Volume, source: ContentSource, targetPath: string): Promise<void> {
     const sourceId = source.kind === "volume" ? source.volumeId : source.snapshotId;
@@ -63,7 +64,7 @@ export class VolumeContents {
       const targetPool = this.parts.pools.poolOf(volume);
       // Where thin volumes may take what shared blocks would need, a thick one has its own from the start.
       const isOwnOnly = volume.parameters.provisioning === "thick" && targetPool.settings.overcommit > 1;
-      await this.replicate({ source: image, id: volume.id, targetPath, targetPool, isOwnOnly });
+      await this.replicate(volume, { source: image, id: volume.id, targetPath, targetPool, isOwnOnly });
     });
   }
 
@@ -77,19 +78,30 @@ export class VolumeContents {
     throw new DriverError("busy", message);
   }
 
-  private async replicate(replica: Replica): Promise<void> {
+  private async replicate(volume: Volume, replica: Replica): Promise<void> {
     const { replicator, store, runLocked } = this.parts;
     await store.leftovers.clear([replica.source.id]);
     // Nobody may attach the source between the look whether it has a device and the end of the instant.
     const lockKeys = [`volume ${replica.source.id}`];
     try {
-      const { way } = await runLocked(lockKeys, () => replicator.replicate([replica]));
+      const { way } = await runLocked(lockKeys, async () => {
+        this.assertHolds(volume, replica.source);
+        return await replicator.replicate([replica]);
+      });
       if (way === "cloned") return;
       await this.waitForCopy(replica.id);
       await replicator.endCopy(replica.id);
     } catch (error) {
       throw await this.giveUp(replica, error);
     }
+  }
+
+  // Until its lock is held a source may grow, and its new end would be missing.
+  private assertHolds(volume: Volume, { id, sizeBytes }: ImageSource): void {
+    const source = this.parts.pools.peekVolume(id);
+    const neededBytes = source === undefined ? sizeBytes : imageSizeBytesOf(source);
+    if (neededBytes === sizeBytes && neededBytes <= imageSizeBytesOf(volume)) return;
+    throw new DriverError("busy", `the source ${id} has grown while a volume was being made from it: try again`);
   }
 
   /** The image stays as long as the engine may write to it. Returns what says so, or the reason as it was given. */
