@@ -1,6 +1,11 @@
 import { truncate } from "node:fs/promises";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
-import { BlockDeviceError, type BlockDeviceSpec, blockDeviceErrorCodes } from "../engine/block-devices.js";
+import {
+  BlockDeviceError,
+  type BlockDeviceEvent,
+  type BlockDeviceSpec,
+  blockDeviceErrorCodes,
+} from "../engine/block-devices.js";
 import { waitFor } from "../engine/block-nodes.js";
 import { type BlockDevicesHarness, describeBlockDevices } from "../engine/testing/block-devices-contract.js";
 import { toSpec } from "../engine/testing/fake-node.js";
@@ -98,6 +103,28 @@ describe("EngineClient", () => {
     await client.detach("one");
     expect(await waitFor(async () => kinds.length === 2, { timeoutMs: 10_000 })).toBe(true);
     expect(kinds).toEqual(["attached", "detached"]);
+  });
+
+  test("is told of requests that failed before it came, the last one of each errno", async () => {
+    await served.connect().attach(spec);
+    const request = { kind: "io-error", operation: 1, lengthBytes: 4096 } as const;
+    const before = Date.now();
+    for (const [errno, offsetBytes] of [
+      [5, 0n],
+      [28, 512n],
+      [5, 1024n],
+    ] as const) {
+      served.node.addon.emit(0, { ...request, errno, offsetBytes });
+    }
+    const events: BlockDeviceEvent[] = [];
+    served.connect().onEvent((event) => void events.push(event));
+    expect(await waitFor(async () => events.length === 2, { timeoutMs: 10_000 })).toBe(true);
+    const told = { kind: "io-error", volumeId: "one", deviceId: 0, operation: "write", atMs: expect.any(Number) };
+    expect(events).toMatchObject([
+      { ...told, errnoName: "EIO", offsetBytes: 1024n },
+      { ...told, errnoName: "ENOSPC", offsetBytes: 512n },
+    ]);
+    for (const event of events) expect("atMs" in event && event.atMs).toBeGreaterThanOrEqual(before);
   });
 });
 

@@ -12,8 +12,8 @@ const kinds = {
 
 export function toEventMessage(event: BlockDeviceEvent): EventsResponse {
   if (event.kind === "io-error") {
-    const { kind: _kind, ...value } = event;
-    return { event: { $case: "ioError", value } };
+    const { kind: _kind, atMs = 0, ...rest } = event;
+    return { event: { $case: "ioError", value: { ...rest, atMs: BigInt(atMs) } } };
   }
   const { kind, volumeId, deviceId } = event;
   const sizeBytes = "sizeBytes" in event ? event.sizeBytes : 0n;
@@ -22,7 +22,10 @@ export function toEventMessage(event: BlockDeviceEvent): EventsResponse {
 
 /** Undefined for what is no event of a device, or one that this version does not know. */
 export function fromEventMessage({ event }: EventsResponse): BlockDeviceEvent | undefined {
-  if (event?.$case === "ioError") return { kind: "io-error", ...event.value };
+  if (event?.$case === "ioError") {
+    const { atMs, ...rest } = event.value;
+    return { kind: "io-error", ...rest, ...(atMs === 0n ? {} : { atMs: Number(atMs) }) };
+  }
   if (event?.$case !== "change") return undefined;
   const { kind, volumeId, deviceId, sizeBytes } = event.value;
   const name = (Object.keys(kinds) as (keyof typeof kinds)[]).find((known) => kinds[known] === kind);

@@ -58,7 +58,10 @@ export interface BlockDevices {
   capabilities(): Promise<BlockDeviceCapabilities>;
   /** The counters of a device since this engine began to serve it. */
   stats(volumeId: string): Promise<BlockDeviceStats>;
-  /** Tells the listener what happens to devices from now on. Returns the function that ends that. */
+  /**
+   * Tells the listener what happens to devices from now on, and of each device that is there the last request that has failed
+   * with each errno since this engine serves it. Returns the function that ends that.
+   */
   onEvent(listener: BlockDeviceListener): () => void;
   /**
    * Start-up: takes back the devices that the journal names and the kernel still has, removes its own dead ones, and says
@@ -175,9 +178,18 @@ export type BlockDeviceEvent = { volumeId: string; deviceId: number } & (
   | { kind: "stopped" }
   /** The deadline of a freeze passed. */
   | { kind: "thawed" }
-  /** The image failed a request. */
-  | { kind: "io-error"; operation: string; errnoName: string; offsetBytes: bigint; lengthBytes: number }
+  | ({ kind: "io-error" } & FailedRequest)
 );
+
+/** The image failed a request. */
+export interface FailedRequest {
+  operation: string;
+  errnoName: string;
+  offsetBytes: bigint;
+  lengthBytes: number;
+  /** When, in milliseconds since the epoch; absent from an engine that does not say. */
+  atMs?: number;
+}
 
 export type BlockDeviceListener = (event: BlockDeviceEvent) => void;
 

@@ -6,7 +6,7 @@ const outOfSpaceErrnos = ["ENOSPC", "EDQUOT"];
 /** How long an error is told after the last one of its kind: nothing says that the next request would succeed. */
 const rememberedMs = 10 * 60_000;
 
-/** What requests of devices have failed with lately. It begins with the driver, and forgets with the device. */
+/** What requests of devices have failed with lately, as far as their engine knows. It forgets with the device. */
 export class IoErrorHistory {
   private readonly lastErrors = new Map<string, Map<string, { atMs: number; operation: string }>>();
 
@@ -48,7 +48,7 @@ export class IoErrorHistory {
     if (event.kind === "detached") this.lastErrors.delete(event.volumeId);
     if (event.kind !== "io-error") return;
     const errors = this.lastErrors.get(event.volumeId) ?? new Map();
-    errors.set(event.errnoName, { atMs: this.now(), operation: event.operation });
+    errors.set(event.errnoName, { atMs: event.atMs ?? this.now(), operation: event.operation });
     this.lastErrors.set(event.volumeId, errors);
   }
 }

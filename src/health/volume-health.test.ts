@@ -37,7 +37,7 @@ async function attach(volume: Volume): Promise<void> {
 
 function failRequest({ id: volumeId }: Volume, errnoName: string): void {
   const request = { operation: "write", offsetBytes: 0n, lengthBytes: 4096 };
-  workspace.blockDevices.events.emit({ kind: "io-error", volumeId, deviceId: 0, errnoName, ...request });
+  workspace.blockDevices.events.emit({ kind: "io-error", volumeId, deviceId: 0, errnoName, atMs: nowMs, ...request });
 }
 
 describe("a volume is", () => {
@@ -148,10 +148,23 @@ describe("requests that failed", () => {
     expect(await health.check(volume.id)).toEqual([]);
   });
 
+  test("are told as of then by a driver that started after them", async () => {
+    const volume = await createVolume("a");
+    failRequest(volume, "EIO");
+    nowMs += 300_000;
+    look();
+    const message = expect.stringContaining("a write failed with EIO at 2030-01-01T00:00:00.000Z");
+    expect(await health.check(volume.id)).toEqual([{ status: "degraded", reason: "ImageIoErrors", message }]);
+    nowMs += 300_000;
+    expect(await health.check(volume.id)).toEqual([]);
+  });
+
   test("are forgotten with the device", async () => {
     const volume = await createVolume("a");
     failRequest(volume, "EIO");
     workspace.blockDevices.events.emit({ kind: "detached", volumeId: volume.id, deviceId: 0 });
+    expect(await health.check(volume.id)).toEqual([]);
+    look();
     expect(await health.check(volume.id)).toEqual([]);
   });
 });

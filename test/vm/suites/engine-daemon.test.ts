@@ -140,7 +140,13 @@ describe("an engine in a process of its own", () => {
       unsubscribe();
       const { deviceId } = device;
       const where = { operation: "read", errnoName: "EIO", offsetBytes: 5000n * 4096n, lengthBytes: 4096 };
-      expect(events).toContainEqual({ kind: "io-error", volumeId: "one", deviceId, ...where });
+      expect(events).toContainEqual({
+        kind: "io-error",
+        volumeId: "one",
+        deviceId,
+        atMs: expect.any(Number),
+        ...where,
+      });
       await runCommand("truncate", ["--size=32M", spec.image.path]);
     });
   });
