@@ -1,9 +1,10 @@
-import type { BlockDevices } from "../engine/block-devices.js";
+import { BlockDeviceError, type BlockDevices } from "../engine/block-devices.js";
 import { toMessage } from "../errors.js";
 import type { Pool } from "../pools/pool.js";
 import { findPoolFault } from "../pools/pool-presence.js";
 import type { PoolState, PoolWatch } from "../pools/pool-watch.js";
 import type { Pools } from "../pools/pools.js";
+import { within } from "../system/within.js";
 import type { StorageFinding } from "./finding.js";
 import type { IoErrorHistory } from "./io-error-history.js";
 
@@ -11,6 +12,8 @@ export interface StorageHealthParts {
   pools: Pools;
   blockDevices: Pick<BlockDevices, "list">;
   ioErrors: IoErrorHistory;
+  /** How long an engine may take to answer. Default: five seconds, less than any caller waits. */
+  engineAnswerMsMax?: number;
   /** Default: nothing is known of the fill of pools but what requests fail with. */
   poolWatch?: PoolWatch | undefined;
 }
@@ -24,7 +27,7 @@ export async function checkStorage(parts: StorageHealthParts): Promise<StorageFi
   const full = listFullPools(parts);
   const states = parts.poolWatch?.readStates() ?? [];
   const found = await Promise.all([
-    checkEngine(blockDevices),
+    checkEngine(askEngine(parts, blockDevices.list())),
     ...pools.all.map((pool) => {
       const state = states.find((one) => one.pool === pool.name);
       return checkPool(pool, { isFull: full.has(pool.name), state });
@@ -33,8 +36,19 @@ export async function checkStorage(parts: StorageHealthParts): Promise<StorageFi
   return found.filter((finding) => finding !== undefined);
 }
 
-async function checkEngine(blockDevices: Pick<BlockDevices, "list">): Promise<StorageFinding | undefined> {
-  return await blockDevices.list().then(
+/**
+ * What an engine answers, or `unavailable`. One that hangs would hold up the answer that it does until nobody waits for it any
+ * more, as other calls wait: those have something to gain by patience.
+ */
+export async function askEngine<T>({ engineAnswerMsMax = 5_000 }: StorageHealthParts, answer: Promise<T>): Promise<T> {
+  return await within(engineAnswerMsMax, answer, () => {
+    const message = `the engine has not answered for ${engineAnswerMsMax} ms: look whether it is running, or hangs`;
+    return new BlockDeviceError("unavailable", message);
+  });
+}
+
+async function checkEngine(answer: Promise<unknown>): Promise<StorageFinding | undefined> {
+  return await answer.then(
     () => undefined,
     (error: unknown) => ({ status: "unreachable", reason: "EngineUnavailable", message: toMessage(error) }),
   );

@@ -115,6 +115,19 @@ describe("a volume is", () => {
     expect(await health.check(volume.id)).toMatchObject([{ status: "inaccessible", reason: "EngineUnavailable" }]);
     expect(await health.checkStorage()).toMatchObject([{ status: "unreachable", reason: "EngineUnavailable" }]);
   });
+
+  test("inaccessible while the engine hangs, which is not waited for as other calls wait", async () => {
+    const volume = await createVolume("a");
+    const [{ pools, blockDevices }, never] = [workspace, new Promise<never>(() => undefined)];
+    blockDevices.find = () => never;
+    blockDevices.list = () => never;
+    const ioErrors = new IoErrorHistory(blockDevices);
+    const impatient = new VolumeHealth({ pools, blockDevices, ioErrors, engineAnswerMsMax: 1 });
+    const message = "the engine has not answered for 1 ms: look whether it is running, or hangs";
+    const finding = { reason: "EngineUnavailable", message };
+    expect(await impatient.check(volume.id)).toEqual([{ status: "inaccessible", ...finding }]);
+    expect(await impatient.checkStorage()).toEqual([{ status: "unreachable", ...finding }]);
+  });
 });
 
 describe("requests that failed", () => {

@@ -7,7 +7,7 @@ import { findPoolFault } from "../pools/pool-presence.js";
 import type { UnusableVolume } from "../pools/pool-scan.js";
 import type { Volume } from "../pools/volume.js";
 import type { StorageFinding, VolumeFinding } from "./finding.js";
-import { checkStorage, type StorageHealthParts } from "./storage-health.js";
+import { askEngine, checkStorage, type StorageHealthParts } from "./storage-health.js";
 
 export interface VolumeHealthParts extends StorageHealthParts {
   blockDevices: BlockDevices;
@@ -93,10 +93,10 @@ export class VolumeHealth {
 
   private async findSettled(volumeId: string): Promise<BlockDevice | undefined> {
     const { blockDevices } = this.parts;
-    let device = await blockDevices.find(volumeId);
+    let device = await askEngine(this.parts, blockDevices.find(volumeId));
     for (let waitedMs = 0; device?.state === "quiesced" && waitedMs < handOverMsMax; waitedMs += pauseMs) {
       await sleep(pauseMs);
-      device = await blockDevices.find(volumeId);
+      device = await askEngine(this.parts, blockDevices.find(volumeId));
     }
     return device;
   }
