@@ -6,10 +6,12 @@ import {
   parseDriverName,
   parseEndpoint,
   parseLogLevel,
+  parseMetricsEndpoint,
   parseNodeId,
   parsePoolFlag,
 } from "./cli/values.js";
 import type { LogLevel } from "./log-levels.js";
+import type { MetricsEndpoint } from "./metrics/metrics-server.js";
 import type { EphemeralRules } from "./pools/ephemeral-rules.js";
 import type { PoolRequest } from "./pools/open-pools.js";
 
@@ -22,6 +24,8 @@ export interface NodeConfig {
   kubeletDir: string;
   /** The socket of the engine that owns the devices; undefined when this process serves them itself. */
   engineSocketPath: string | undefined;
+  /** Where metrics are served; undefined when they are not. */
+  metricsEndpoint?: MetricsEndpoint | undefined;
   driverName: string;
   logLevel: LogLevel;
   /** Serve on a kernel that is known to break. */
@@ -39,6 +43,7 @@ export interface NodeFlags {
   stateDir: string;
   kubeletDir: string;
   engine?: string | undefined;
+  metricsEndpoint?: string | undefined;
   driverName: string;
   logLevel: string;
   allowBrokenKernel?: boolean;
@@ -79,6 +84,7 @@ export function createNodeConfig(flags: NodeFlags, environment: Environment, fil
     stateDir: parseDirectory("--state-dir", flags.stateDir),
     kubeletDir: parseDirectory("--kubelet-dir", flags.kubeletDir),
     engineSocketPath: flags.engine === undefined ? undefined : parseEndpoint(flags.engine, "--engine"),
+    metricsEndpoint: flags.metricsEndpoint === undefined ? undefined : parseMetricsEndpoint(flags.metricsEndpoint),
     driverName: parseDriverName(flags.driverName),
     logLevel: parseLogLevel(flags.logLevel),
     allowBrokenKernel: flags.allowBrokenKernel ?? false,

@@ -28,7 +28,7 @@ import type { NodeDependencies } from "./node/node-dependencies.js";
 import { createNodeService } from "./node/node-service.js";
 import { TrimSchedule } from "./node/trim-schedule.js";
 import { VolumeDevices } from "./node/volume-devices.js";
-import { VolumeTrimmer } from "./node/volume-trimmer.js";
+import { type TrimTotals, VolumeTrimmer } from "./node/volume-trimmer.js";
 import { defaultEphemeralRules, type EphemeralRules } from "./pools/ephemeral-rules.js";
 import type { Snapshots } from "./pools/open-snapshots.js";
 import type { PoolWatch } from "./pools/pool-watch.js";
@@ -42,6 +42,7 @@ import { VolumeProvisioner } from "./pools/volume-provisioner.js";
 import { createChain, defaultChainOptions, lockWaitMsMax } from "./rpc/chain.js";
 import { KeyedLock } from "./rpc/keyed-lock.js";
 import type { FindName } from "./rpc/locking.js";
+import type { ObserveCall } from "./rpc/observation.js";
 import { SocketServer } from "./rpc/server.js";
 import { implementService } from "./rpc/service.js";
 import { createStreamChain } from "./rpc/stream-chain.js";
@@ -71,6 +72,12 @@ export interface DriverParts {
   checkHealth: () => Promise<void>;
   /** What is known of the fill of pools. Default: nothing. */
   poolWatch?: PoolWatch | undefined;
+  /** What requests of devices have failed with. Default: from now on. */
+  ioErrors?: IoErrorHistory | undefined;
+  /** Counted up by trims. */
+  trimTotals?: TrimTotals | undefined;
+  /** Told of each call. */
+  observeCall?: ObserveCall | undefined;
   logger: Logger;
 }
 
@@ -101,8 +108,8 @@ export function createDriver({ driverName, version, nodeId }: DriverIdentity, pa
     checkHealth: parts.checkHealth,
     canExpandOnline: async () => (await blockDevices.capabilities()).onlineResize,
   });
-  const { poolWatch } = parts;
-  const health = new VolumeHealth({ pools, blockDevices, poolWatch, ioErrors: new IoErrorHistory(blockDevices) });
+  const { poolWatch, observeCall, ioErrors = new IoErrorHistory(blockDevices) } = parts;
+  const health = new VolumeHealth({ pools, blockDevices, poolWatch, ioErrors });
   const snapshotterParts = { ...snapshots, pools };
   const controller = {
     ...createControllerService({ provisioner, expander, modifier, pools, health, topology }),
@@ -122,8 +129,8 @@ export function createDriver({ driverName, version, nodeId }: DriverIdentity, pa
 
   const findName: FindName = (kind, id) => (kind === "volume" ? pools.peekVolume(id)?.name : index.peekName(id));
   const options = {
-    wrap: createChain({ ...defaultChainOptions, lock, findName }),
-    wrapStream: createStreamChain(),
+    wrap: createChain({ ...defaultChainOptions, lock, findName, observeCall }),
+    wrapStream: createStreamChain(observeCall),
     logger,
   };
   const services = [
@@ -165,5 +172,5 @@ export function createDriver({ driverName, version, nodeId }: DriverIdentity, pa
 
 function toNodeDependencies(parts: DriverParts): NodeDependencies {
   const devices = new VolumeDevices({ mapping: noMapping, ...parts });
-  return { ...parts, devices, trimmer: new VolumeTrimmer(parts) };
+  return { ...parts, devices, trimmer: new VolumeTrimmer(parts, parts.trimTotals) };
 }

@@ -55,6 +55,14 @@ describe("ublk-csi node", () => {
     });
   });
 
+  test.each([
+    ["http://127.0.0.1:9810", { host: "127.0.0.1", port: 9810 }],
+    ["http://0.0.0.0:80/", { host: "0.0.0.0", port: 80 }],
+    ["http://[::]:65535", { host: "::", port: 65535 }],
+  ])("takes %s for metrics", async (text, metricsEndpoint) => {
+    expect((await run(`${base} --pool a=/a --metrics-endpoint ${text}`)).config).toMatchObject({ metricsEndpoint });
+  });
+
   test("takes endpoint and node id from the environment, flags first", async () => {
     const environment = { endpoint: "unix:/env.sock", nodeId: "from-env" };
     expect((await run("node --pool a=/a", environment)).config).toMatchObject({
@@ -91,6 +99,14 @@ describe("ublk-csi node", () => {
     [`${base} --config /nowhere.yaml`, "--config /nowhere.yaml cannot be read: ENOENT"],
     [`${base} --pool a=/a --state-dir state`, '--state-dir "state" must be an absolute path'],
     [`${base} --pool a=/a --engine tcp://a`, '--engine "tcp://a" must be unix://'],
+    ...[
+      ...["unix:///a", "https://127.0.0.1:1", "127.0.0.1:9810", "http://localhost:9810", "http://127.0.0.1"],
+      ...["http://127.0.0.1:0", "http://127.0.0.1:65536", "http://127.0.0.1:9810/metrics", "http://::1:9810"],
+      ...["http://[127.0.0.1]:9810", "http://user@127.0.0.1:9810", "http://:9810"],
+    ].map((text) => [
+      `${base} --pool a=/a --metrics-endpoint ${text}`,
+      `--metrics-endpoint "${text}" must be http://, an IP address`,
+    ]),
     [`${base} --pool a=/a --driver-name ublk.csi.v1`, '--driver-name "ublk.csi.v1" must be 2 to 54'],
     [`${base} --pool a=/a --log-level loud`, '--log-level "loud" must be one of trace, debug'],
     [`${base} --pool a=/a --bogus`, "unknown option '--bogus' (see --help)"],

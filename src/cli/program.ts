@@ -62,6 +62,10 @@ function createProgram(parts: ProgramParts, setExitCode: (code: number) => void)
     .option(
       "--engine <url>",
       "socket of the ublk-csi engine that owns the devices; default: serve them in this process",
+    )
+    .option(
+      "--metrics-endpoint <url>",
+      "where to serve Prometheus metrics, such as http://127.0.0.1:9810; default: nowhere",
     );
   addPlaceFlags(node, pools)
     .option("--log-level <level>", "trace, debug, info, warn, error or fatal", "info")

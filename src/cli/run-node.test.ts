@@ -1,4 +1,6 @@
+import { once } from "node:events";
 import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { type AddressInfo, createServer } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, jest, test } from "@jest/globals";
 import type { NodeConfig } from "../config.js";
@@ -196,6 +198,49 @@ describe("the end of a node with work whose call has passed its deadline", () =>
     end.open();
     await waitUntil(async () => (await listRecords()).length === 1);
     for (const lock of held) await lock.release();
+  });
+});
+
+/** A port that was free a moment ago. */
+async function findPort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, "close");
+  return port;
+}
+
+describe("metrics", () => {
+  test("are served from before the devices are back until the driver has ended", async () => {
+    const port = await findPort();
+    config.metricsEndpoint = { host: "127.0.0.1", port };
+    const scrape = async () => await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+    workspace.blockDevices.adopt = async () => {
+      expect(await scrape()).toContain('ublk_csi_build_info{version="1.2.3"');
+      return { entries: [] };
+    };
+    await runWhile(async (client) => {
+      await client.call(rpcs.nodeGetInfo, {});
+      const text = await scrape();
+      expect(text).toContain('ublk_csi_pool_state{pool="disk",state="normal"} 1');
+      expect(text).toContain('ublk_csi_rpc_duration_seconds_count{method="Node/NodeGetInfo",code="OK"} 1');
+      expect(text).toContain("ublk_csi_trim_reclaimed_bytes_total 0");
+    });
+    expect(errorText).toBe("");
+    await expect(scrape()).rejects.toThrow("fetch failed");
+  });
+
+  test("at an address that another has end the start with one line, before any device is touched", async () => {
+    const other = createServer().listen(0, "127.0.0.1");
+    await once(other, "listening");
+    const { port } = other.address() as AddressInfo;
+    config.metricsEndpoint = { host: "127.0.0.1", port };
+    expect(await startOnly()).toBe(1);
+    other.close();
+    expect(errorText).toMatch(/^ublk-csi: cannot serve metrics at http:\/\/127\.0\.0\.1:\d+: [^\n]+\n$/);
+    expect(workspace.blockDevices.calls).toEqual([]);
+    await (await acquireFileLock(`${config.stateDir}/lock`, { what: "it", waitSeconds: 0 })).release();
   });
 });
 

@@ -5,7 +5,10 @@ import type { NodeConfig } from "../config.js";
 import { createDriver } from "../driver.js";
 import type { BlockDevices } from "../engine/block-devices.js";
 import { DriverError, toMessage } from "../errors.js";
+import { IoErrorHistory } from "../health/io-error-history.js";
+import { listFullPools } from "../health/storage-health.js";
 import type { Logger } from "../log.js";
+import type { Metrics } from "../metrics/start-metrics.js";
 import { type DeviceMapping, noMapping } from "../node/device-mapping.js";
 import type { Filesystems } from "../node/filesystems/filesystems.js";
 import type { Mounter } from "../node/mounter.js";
@@ -13,7 +16,7 @@ import { readVolumeCountMax } from "../node/volume-limit.js";
 import type { MemoryFilesystems } from "../pools/memory-filesystem.js";
 import { openPools } from "../pools/open-pools.js";
 import { openSnapshots } from "../pools/open-snapshots.js";
-import { PollingPoolWatch, type PoolWatch } from "../pools/pool-watch.js";
+import { PollingPoolWatch } from "../pools/pool-watch.js";
 import type { Pools } from "../pools/pools.js";
 import { VolumeExpander } from "../pools/volume-expander.js";
 import type { RunCommand } from "../system/command.js";
@@ -90,6 +93,7 @@ async function start(config: NodeConfig, parts: NodeParts, options: StartOptions
   await mkdir(stateDir, { recursive: true, mode: 0o700 });
   await lock(join(stateDir, "lock"), `state directory ${stateDir}`);
   if (isEmbedded) await lockJournal(stateDir, lock);
+  const metrics = await startMetrics(config, parts, undo);
   const lockPool = (path: string) => lock(join(path, "lock"), `pool ${path}`);
   const pools = await openPools(config.pools, { ...parts, stateDir, nodeId, lockPool });
   const blockDevices = parts.createBlockDevices(config);
@@ -101,22 +105,35 @@ async function start(config: NodeConfig, parts: NodeParts, options: StartOptions
   const snapshots = await openSnapshots({ ...parts, pools, blockDevices });
   undo.push(() => endsWithin(closeStoreMsMax, snapshots.store.close()));
   const poolWatch = await startWatch(pools, { blockDevices, logger, undo });
+  const ioErrors = new IoErrorHistory(blockDevices);
+  metrics?.addPools({ pools, poolWatch, listFullPools: () => listFullPools({ pools, ioErrors }) });
   const { socketPath, kubeletDir } = config;
   const volumeCountMax = await readVolumeCountMax(release());
   const checkHealth = () => pools.checkHealth();
   const mapping = parts.createMapping?.(pools) ?? noMapping;
   const checked = { ...parts, pools, blockDevices, snapshots, mapping, checkHealth, poolWatch };
-  const driverParts = { ...checked, ephemeralRules: config.ephemeral, socketPath, kubeletDir, volumeCountMax };
+  const told = { ioErrors, trimTotals: metrics?.trimTotals, observeCall: metrics?.observeCall };
+  const driverParts = { ...checked, ...told, ephemeralRules: config.ephemeral, socketPath, kubeletDir, volumeCountMax };
   const driver = createDriver({ ...config, ...parts }, driverParts);
   await driver.start();
   undo.push(() => driver.stop(stopMsMax));
+}
+
+/** Early, so that an address that cannot be had ends the start before anything is touched. The library only loads then. */
+async function startMetrics(config: NodeConfig, parts: NodeParts, undo: Undo): Promise<Metrics | undefined> {
+  const { metricsEndpoint: endpoint } = config;
+  if (endpoint === undefined) return undefined;
+  const { startMetrics } = await import("../metrics/start-metrics.js");
+  const metrics = await startMetrics({ ...parts, endpoint });
+  undo.push(() => metrics.stop());
+  return metrics;
 }
 
 /** A thin volume that is refused a block says at once what the next look at its pool would find. */
 async function startWatch(
   pools: Pools,
   { blockDevices, logger, undo }: { blockDevices: BlockDevices; logger: Logger; undo: Undo },
-): Promise<PoolWatch> {
+): Promise<PollingPoolWatch> {
   const watch = new PollingPoolWatch(pools.all, logger);
   const stopListening = blockDevices.onEvent((event) => {
     if (event.kind === "io-error" && event.errnoName === "ENOSPC") void watch.check();

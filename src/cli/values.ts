@@ -1,4 +1,6 @@
+import { isIP } from "node:net";
 import { type LogLevel, logLevels } from "../log-levels.js";
+import type { MetricsEndpoint } from "../metrics/metrics-server.js";
 import { isPoolName, poolNameForm } from "../pools/pool-name.js";
 import { socketPathBytesMax } from "../rpc/unix-socket.js";
 import { byteSizeForm, fromByteSize } from "../system/byte-size.js";
@@ -23,6 +25,16 @@ export function parseEndpoint(text: string, flag = "--endpoint", bytesMax = sock
     throw new ConfigError(`${flag} path has ${Buffer.byteLength(path)} bytes, sockets take ${bytesMax}`);
   }
   return path;
+}
+
+/** `http://ADDRESS:PORT`, with an IP address. */
+export function parseMetricsEndpoint(text: string): MetricsEndpoint {
+  const [, address = "", digits = ""] = /^http:\/\/(.+):([0-9]{1,5})\/?$/.exec(text) ?? [];
+  const host = /^\[(.*)\]$/.exec(address)?.[1] ?? address;
+  const port = Number(digits);
+  if (isIP(host) === (address === host ? 4 : 6) && port >= 1 && port <= 65_535) return { host, port };
+  const form = "http://, an IP address (one of IPv6 in brackets), and a port, such as http://127.0.0.1:9810";
+  throw new ConfigError(`--metrics-endpoint "${text}" must be ${form}`);
 }
 
 /** How much is logged. */

@@ -73,8 +73,11 @@ function toNearlyFull({ pool, usedPercent, freeBytes, demandBytes }: PoolState):
   return { status: "degraded", reason: "PoolNearlyFull", message };
 }
 
-/** Pools of volumes, inline ones included, that were refused a block lately. */
-function listFullPools({ pools, ioErrors }: StorageHealthParts): Set<string | undefined> {
+/** Pools of volumes, inline ones included, that were refused a block lately. A look into memory. */
+export function listFullPools({
+  pools,
+  ioErrors,
+}: Pick<StorageHealthParts, "pools" | "ioErrors">): Set<string | undefined> {
   const refused = ioErrors.volumeIds().filter((id) => ioErrors.findings(id).some(isOutOfSpace));
   return new Set(refused.map((id) => pools.peekVolume(id)?.pool));
 }

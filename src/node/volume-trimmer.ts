@@ -34,11 +34,14 @@ const stopWaitMsMax = 10_000;
  * volume is about to be unstaged. A failure is logged and counted, and disturbs nobody.
  */
 export class VolumeTrimmer {
-  readonly totals: TrimTotals = { runCount: 0, failureCount: 0, trimmedBytes: 0n, reclaimedBytes: 0n };
   private readonly running = new Map<string, Running>();
   private readonly barred = new Set<string>();
 
-  constructor(private readonly dependencies: Pick<NodeDependencies, "pools" | "filesystems" | "logger">) {}
+  constructor(
+    private readonly dependencies: Pick<NodeDependencies, "pools" | "filesystems" | "logger">,
+    /** Counted up. */
+    readonly totals: TrimTotals = { runCount: 0, failureCount: 0, trimmedBytes: 0n, reclaimedBytes: 0n },
+  ) {}
 
   /** Trims now; `stopped` when it was not to begin, or not to end. */
   async trim(request: TrimRequest): Promise<Outcome> {

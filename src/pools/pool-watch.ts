@@ -60,6 +60,11 @@ export class PollingPoolWatch implements PoolWatch {
     return [...this.states.values()];
   }
 
+  /** Whether the last look at a pool has succeeded. What is known of one where it has not is old. */
+  isReadable(pool: string): boolean {
+    return this.states.has(pool) && !this.faults.has(pool);
+  }
+
   /** Looks now and from then on. Does not keep the process alive. */
   async start(): Promise<void> {
     await this.check();

@@ -5,12 +5,15 @@ import type { Wrapper } from "./handler.js";
 import type { KeyedLock } from "./keyed-lock.js";
 import { type FindName, withVolumeLock } from "./locking.js";
 import { withLogging } from "./logging.js";
+import { type ObserveCall, withObservation } from "./observation.js";
 
 export interface ChainOptions {
   lock: KeyedLock;
   /** Longest time until a call is answered, whatever deadline the caller gave. */
   handlingMsMax: number;
   findName: FindName;
+  /** Told of each call that was answered. Default: nobody is. */
+  observeCall?: ObserveCall | undefined;
 }
 
 export const defaultChainOptions = { handlingMsMax: 10 * 60_000 };
@@ -20,6 +23,7 @@ export const lockWaitMsMax = 10_000;
 /** Everything that holds for every RPC, outermost first. */
 export function createChain(options: ChainOptions): Wrapper {
   const wrappers = [
+    ...(options.observeCall === undefined ? [] : [withObservation(options.observeCall)]),
     withLogging(),
     withFieldLimits(),
     withDeadline(options.handlingMsMax),

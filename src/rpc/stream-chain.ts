@@ -1,11 +1,14 @@
 import { assertFieldLimits } from "./field-limits.js";
+import { type ObserveCall, withStreamObservation } from "./observation.js";
 import { redactSecrets } from "./redact.js";
 import { Code, codeName, toStatus } from "./status.js";
 import type { AnyStreamHandler, StreamWrapper } from "./stream-handler.js";
 
 /** What holds for every call that is answered by a stream. Such calls only read, and so take no lock. */
-export function createStreamChain(): StreamWrapper {
-  return (handler) => withStreamLogging(withStreamFieldLimits(handler));
+export function createStreamChain(observeCall?: ObserveCall): StreamWrapper {
+  const observed =
+    observeCall === undefined ? (handler: AnyStreamHandler) => handler : withStreamObservation(observeCall);
+  return (handler) => observed(withStreamLogging(withStreamFieldLimits(handler)));
 }
 
 function withStreamFieldLimits(next: AnyStreamHandler): AnyStreamHandler {

@@ -1,5 +1,5 @@
 import type { MethodDefinition } from "@grpc/grpc-js";
-import { createDriver, type Driver } from "../driver.js";
+import { createDriver, type Driver, type DriverParts } from "../driver.js";
 import {
   VolumeCapability_AccessMode_Mode as Mode,
   type VolumeCapability as ProtoCapability,
@@ -24,9 +24,10 @@ export class DriverRig {
     this.client = new RpcClient(this.socketPath);
   }
 
-  static async start(): Promise<DriverRig> {
+  /** `choose` says what is not as in `DriverParts` by default. */
+  static async start(choose: (workspace: Workspace) => Partial<DriverParts> = () => ({})): Promise<DriverRig> {
     const rig = new DriverRig(await Workspace.create());
-    await rig.serve();
+    await rig.serve(choose(rig.workspace));
     return rig;
   }
 
@@ -62,7 +63,7 @@ export class DriverRig {
     return response;
   }
 
-  private async serve(): Promise<void> {
+  private async serve(chosen: Partial<DriverParts>): Promise<void> {
     const { pools, blockDevices, snapshots, mounter, filesystems, logger } = this.workspace;
     const fakes = { pools, blockDevices, snapshots, mounter, filesystems, logger };
     const settings = {
@@ -72,7 +73,7 @@ export class DriverRig {
       checkHealth: () => this.workspace.pools.checkHealth(),
     };
     const identity = { driverName: "csi.ublk.io", version: "1.2.3", nodeId: "node-a" };
-    this.driver = createDriver(identity, { ...fakes, ...settings });
+    this.driver = createDriver(identity, { ...fakes, ...settings, ...chosen });
     await this.driver.start();
   }
 }

@@ -16,6 +16,7 @@ const mebibyte = 1024 ** 2;
 const root = "/run/ublk-csi-pools";
 const disk = `${root}/disk`;
 const place = `${root}/small`;
+const metricsEndpoint = "http://127.0.0.1:9810";
 
 /** A pool on a file system of its own, small enough to be filled, whose thin volumes are promised three times its size. */
 const config = `pools:
@@ -38,7 +39,7 @@ beforeAll(async () => {
   await runCommand("mount", ["-o", "loop", disk, place]);
   const configPath = `${root}/config.yaml`;
   await writeFile(configPath, config);
-  bed = await TestBed.start("pools", { configPath });
+  bed = await TestBed.start("pools", { configPath, metricsEndpoint });
 });
 afterAll(async () => {
   await bed.dispose();
@@ -65,6 +66,12 @@ async function readFreeMebibytes(): Promise<number> {
   return (bavail * bsize) / mebibyte;
 }
 
+/** As the metrics have it. */
+async function readPoolState(): Promise<string | undefined> {
+  const text = await (await fetch(`${metricsEndpoint}/metrics`)).text();
+  return /^ublk_csi_pool_state\{pool="small",state="(\w+)"\} 1$/m.exec(text)?.[1];
+}
+
 /** Writes so many mebibytes from the beginning of a volume on; what dd says when it cannot. */
 async function fill(volume: TestVolume, mebibytes: number): Promise<string> {
   const where = ["if=/dev/urandom", `of=${volume.targetPath}`, "bs=1M", `count=${mebibytes}`];
@@ -85,7 +92,9 @@ test("a pool that runs full fails writes of thin volumes alone, says so, and get
   const thick = await start("thick", "thick", 64);
   const [greedy, modest] = [await start("greedy", "thin", 256), await start("modest", "thin", 128)];
   expect(await fill(modest, 16)).toBe("");
+  expect(await readPoolState()).toBe("normal");
   expect(await fill(greedy, 256)).toContain("No space left on device");
+  await waitFor("a metric has it", async () => (await readPoolState()) === "full");
   expect(await fill(thick, 64)).toBe("");
   expect(await fill(modest, 64)).toContain("No space left on device");
   expect(await fill(modest, 16)).toBe("");

@@ -19,6 +19,8 @@ export interface DriverSettings {
   configPath?: string;
   /** The socket of an engine that owns the devices. Default: the driver serves them itself. */
   engineSocketPath?: string;
+  /** Where it serves metrics. Default: nowhere. */
+  metricsEndpoint?: string;
   nodeId?: string;
   logLevel?: string;
   /** Default: `csi.sock` and `state` in `directory`. */
@@ -159,6 +161,7 @@ export function driverArguments(settings: DriverSettings): string[] {
     ...(settings.configPath === undefined ? [] : ["--config", settings.configPath]),
     ...Object.entries(memoryPools).flatMap(([name, bytes]) => ["--memory-pool", `${name}=${bytes}`]),
     ...(settings.engineSocketPath === undefined ? [] : ["--engine", `unix://${settings.engineSocketPath}`]),
+    ...(settings.metricsEndpoint === undefined ? [] : ["--metrics-endpoint", settings.metricsEndpoint]),
     ...["--driver-name", "csi.ublk.io", "--log-level", logLevel],
   ];
 }
