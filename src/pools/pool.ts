@@ -81,7 +81,8 @@ export class Pool {
         logger?.error({ pool: spec.name, path, reason }, "image cannot be looked at, and counts with its whole size"),
     });
     this.account = account;
-    account.join((freshness) => this.promises.read(this.ledger.entries(), freshness));
+    const readPromises = (freshness: PromisesFreshness) => this.promises.read(this.ledger.entries(), freshness);
+    account.join({ overcommit: this.settings.overcommit, readPromises });
   }
 
   get name(): string {
@@ -103,6 +104,11 @@ export class Pool {
    */
   async estimateAvailableBytes(provisioning: Provisioning): Promise<bigint> {
     return this.toAvailableBytes(await this.readUsage(allocatedAgeMsInEstimate), provisioning);
+  }
+
+  /** Whether thin volumes may take more of the file system than is booked for them, those of other pools there included. */
+  get isOvercommitted(): boolean {
+    return this.account.isOvercommitted;
   }
 
   /** What a volume takes of the ledger: its image, or less for thin volumes of an over-committed pool. */

@@ -68,6 +68,19 @@ describe("two pools on one file system", () => {
     expect(await pool("disk").readAvailableBytes()).toBeGreaterThan(0n);
   });
 
+  test.each([
+    [2, ["startCopy"]],
+    [1, []],
+  ])("give a thick clone blocks of its own where the other is over-committed %d times", async (overcommit, calls) => {
+    await reopen({ overcommit });
+    const request = { name: "source", capabilities: [blockCapability], parameters: { provisioning: "thick" } };
+    const { id: volumeId } = await workspace.provisioner.create({ ...request, range: { requiredBytes: mebibyte } });
+    const contentSource = { kind: "volume" as const, volumeId };
+    await workspace.provisioner.create({ ...request, name: "clone", range: undefined, contentSource });
+    const copies = workspace.blockDevices.calls.filter((call) => call.startsWith("startCopy"));
+    expect(copies).toEqual(calls.map((call) => `${call} ${volumeId}`));
+  });
+
   test("leave a memory pool what it has", async () => {
     await create("disk");
     expect(await pool("memory").readAvailableBytes()).toBe(64n * mebibyte);

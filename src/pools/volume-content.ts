@@ -63,7 +63,7 @@ export class VolumeContents {
         source.kind === "volume" ? await this.imageOfVolume(sourceId) : await this.imageOfSnapshot(sourceId);
       const targetPool = this.parts.pools.poolOf(volume);
       // Where thin volumes may take what shared blocks would need, a thick one has its own from the start.
-      const isOwnOnly = volume.parameters.provisioning === "thick" && targetPool.settings.overcommit > 1;
+      const isOwnOnly = volume.parameters.provisioning === "thick" && targetPool.isOvercommitted;
       await this.replicate(volume, { source: image, id: volume.id, targetPath, targetPool, isOwnOnly });
     });
   }
