@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
-import type { VolumeCapability as ProtoCapability } from "./gen/csi/csi.js";
-import { blockCapability, DriverRig, mountCapability } from "./testing/driver-rig.js";
+import { VolumeCapability_AccessMode_Mode as Mode, type VolumeCapability as ProtoCapability } from "./gen/csi/csi.js";
+import { blockCapability, DriverRig, mount, mountCapability } from "./testing/driver-rig.js";
 import { rpcs } from "./testing/rpc-client.js";
 import { mebibyte } from "./testing/workspace.js";
 
@@ -97,6 +97,22 @@ test("stats of a raw block volume have its size, of a mounted one bytes and inod
   await rig.client.call(rpcs.nodePublishVolume, { ...staged, targetPath });
   const { response } = await rig.client.call(rpcs.nodeGetVolumeStats, { volumeId, volumePath: targetPath });
   expect(response?.usage).toEqual([{ unit: 1, total: 2n * mebibyte, used: 2n * mebibyte, available: 0n }]);
+});
+
+test.each([
+  ["the access mode", Mode.SINGLE_NODE_READER_ONLY, ["rw"], "access mode SINGLE_NODE_READER_ONLY"],
+  ["another mount option", Mode.SINGLE_NODE_WRITER, ["noatime,ro", "rw"], 'mount option "ro"'],
+])("a mount option rw that contradicts %s is refused, and nothing is mounted", async (_case, mode, flags, text) => {
+  const { volumeId } = await rig.createVolume();
+  const stagingTargetPath = await rig.workspace.makeDirectory("targets", "staging");
+  const volumeCapability: ProtoCapability = {
+    accessMode: { mode },
+    accessType: { $case: "mount", value: { ...mount, mountFlags: flags } },
+  };
+  const outcome = await rig.client.call(rpcs.nodeStageVolume, { volumeId, stagingTargetPath, volumeCapability });
+  const message = expect.stringContaining(`"rw" contradicts ${text}: leave one of them out`);
+  expect(outcome).toMatchObject({ code: "INVALID_ARGUMENT", message });
+  expect(rig.workspace.mounter.entries).toEqual([]);
 });
 
 describe("an inline volume", () => {

@@ -8,6 +8,7 @@ import { FilesystemPreparer } from "./filesystem-preparer.js";
 import { shorten } from "./filesystems/check-report.js";
 import { findFault } from "./mount-fault.js";
 import type { NodeDependencies } from "./node-dependencies.js";
+import { listOtherOptions } from "./staged-options.js";
 import { createTarget, resolveTargetPath } from "./target-path.js";
 import { unmountGone, unmountTop } from "./unmounting.js";
 
@@ -65,7 +66,21 @@ export class FilesystemStager {
     const mounts = await DeviceMounts.read(device, mounter);
     const mounted = mounts.at(path);
     if (mounted === undefined) throw new DriverError("internal", `mounted ${device.path}, but ${path} has no mount`);
-    assertStaged(mounts, mounted, place);
+    try {
+      assertStaged(mounts, mounted, place);
+    } catch (error) {
+      if (mounts.shows(mounted)) await this.giveUp(mounted, device.volumeId);
+      throw error;
+    }
+  }
+
+  // The caller hears of the failure that led here; what stays behind is found by the next attempt.
+  private async giveUp(mounted: MountEntry, volumeId: string): Promise<void> {
+    const { mounter, logger } = this.dependencies;
+    const path = mounted.mountPoint;
+    await unmountTop(mounted, mounter).catch((err: unknown) =>
+      logger.warn({ volumeId, path, err }, "mount of a failed staging not removed"),
+    );
   }
 
   private async diagnose({ device, fsType }: Place): Promise<string> {
@@ -122,7 +137,8 @@ function assertUnused(mounts: DeviceMounts, entry: MountEntry, fault: string): v
   throw new DriverError("refused", `${message}: stop the pods that use it, then it is mounted anew`);
 }
 
-function assertStaged(mounts: DeviceMounts, entry: MountEntry, { device, fsType, readOnly }: Place): void {
+function assertStaged(mounts: DeviceMounts, entry: MountEntry, place: Place): void {
+  const { device, fsType, readOnly, options } = place;
   const { mountPoint } = entry;
   if (!mounts.shows(entry)) {
     const found = `${entry.source} (${entry.deviceNumber})`;
@@ -130,8 +146,13 @@ function assertStaged(mounts: DeviceMounts, entry: MountEntry, { device, fsType,
     throw new DriverError("refused", message);
   }
   const isReadOnly = entry.options.includes("ro");
-  if (entry.fsType === fsType && isReadOnly === readOnly) return;
-  const found = `${entry.fsType}, ${isReadOnly ? "read-only" : "writable"}`;
-  const asked = `${fsType}, ${readOnly ? "read-only" : "writable"}`;
-  throw new DriverError("conflict", `${mountPoint} is staged as ${found}, asked for is ${asked}: unstage it first`);
+  if (entry.fsType !== fsType || isReadOnly !== readOnly) {
+    const found = `${entry.fsType}, ${isReadOnly ? "read-only" : "writable"}`;
+    const asked = `${fsType}, ${readOnly ? "read-only" : "writable"}`;
+    throw new DriverError("conflict", `${mountPoint} is staged as ${found}, asked for is ${asked}: unstage it first`);
+  }
+  const others = listOtherOptions(options, entry);
+  if (others.length === 0) return;
+  const message = `${mountPoint} is staged with other mount options than asked for (${others.join(", ")})`;
+  throw new DriverError("conflict", `${message}: unstage it first`);
 }

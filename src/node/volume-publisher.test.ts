@@ -143,20 +143,56 @@ describe("publishing a file system", () => {
     expect(await exists(targetPath)).toBe(true);
   });
 
-  test("for a single writer at a second place is refused; for others it is not", async () => {
-    const volume = await createStaged(mountCapability);
-    const target = `${targetPath}2`;
-    const accessMode = "SINGLE_NODE_SINGLE_WRITER";
-    await publish(volume, mountCapability, { accessMode });
-    await publish(volume, mountCapability, { accessMode });
-    const error = await rejectionOf(publish(volume, mountCapability, { accessMode, target }));
-    expect(error).toMatchObject({ code: "refused", message: expect.stringContaining(`is published at ${targetPath}`) });
-    await publish(volume, mountCapability, { accessMode: "SINGLE_NODE_MULTI_WRITER", target });
-  });
-
   test("a volume the node does not have is missing", async () => {
     const unknown = { id: "unknown" } as Volume;
     expect(await rejectionOf(publish(unknown, mountCapability))).toMatchObject({ code: "missing" });
+  });
+});
+
+describe.each([
+  ["a file system", mountCapability],
+  ["a block device", blockCapability],
+])("publishing %s at a second place", (_what, capability) => {
+  const sole: AccessMode = "SINGLE_NODE_SINGLE_WRITER";
+  const second = () => `${targetPath}2`;
+
+  async function expectRefused(volume: Volume, accessMode: AccessMode): Promise<void> {
+    const error = await rejectionOf(publish(volume, capability, { accessMode, target: second() }));
+    expect(error).toMatchObject({ code: "refused", message: expect.stringContaining(`is published at ${targetPath}`) });
+    expect(await exists(second())).toBe(false);
+  }
+
+  test.each<[AccessMode, AccessMode]>([
+    [sole, sole],
+    [sole, "SINGLE_NODE_WRITER"],
+    [sole, "SINGLE_NODE_MULTI_WRITER"],
+    ["SINGLE_NODE_WRITER", sole],
+    ["SINGLE_NODE_MULTI_WRITER", sole],
+  ])("as %s and then as %s is refused, after a restart too", async (first, accessMode) => {
+    const volume = await createStaged(capability);
+    await publish(volume, capability, { accessMode: first });
+    await publish(volume, capability, { accessMode: first });
+    await expectRefused(volume, accessMode);
+    await workspace.reopen();
+    await expectRefused(volume, accessMode);
+  });
+
+  test("is refused in any mode when the volume was made for a single writer", async () => {
+    const volume = await createStaged({ ...capability, accessMode: sole });
+    await publish(volume, capability);
+    await expectRefused(volume, "SINGLE_NODE_MULTI_WRITER");
+  });
+
+  test("is not refused after the single writer has gone, nor for writers of other modes", async () => {
+    const volume = await createStaged(capability);
+    await publish(volume, capability, { accessMode: sole });
+    await publisher.unpublish(targetPath);
+    await publish(volume, capability);
+    await publish(volume, capability, { accessMode: "SINGLE_NODE_MULTI_WRITER", target: second() });
+    expect(workspace.mounter.entries.filter(({ mountPoint }) => mountPoint.startsWith(targetPath))).toHaveLength(2);
+    for (const target of [targetPath, second()]) await publisher.unpublish(target);
+    await new VolumeStager(workspace).unstage(volume.id, stagingPath);
+    await workspace.provisioner.delete(volume.id);
   });
 });
 

@@ -5,6 +5,7 @@ import { DeviceMounts, type NumberedDevice } from "./device-mounts.js";
 import { isReadOnlyUse } from "./device-spec.js";
 import { findFault } from "./mount-fault.js";
 import type { NodeDependencies } from "./node-dependencies.js";
+import { assertMayPublish } from "./sole-publication.js";
 import { createTarget, removeTarget, resolveTargetPath } from "./target-path.js";
 import { unmountAll, unmountGone } from "./unmounting.js";
 import { assertMadeFor } from "./volume-stager.js";
@@ -26,7 +27,8 @@ export class VolumePublisher {
 
   async publish(request: PublishRequest): Promise<void> {
     const { pools, devices } = this.dependencies;
-    assertMadeFor(pools.getVolume(request.volumeId), request.capability);
+    const volume = pools.getVolume(request.volumeId);
+    assertMadeFor(volume, request.capability);
     const device = await devices.getStaged(request.volumeId);
     const place = await this.resolvePlace(request, device);
     // Pods that still see a device which is gone get nothing but errors from it.
@@ -35,7 +37,8 @@ export class VolumePublisher {
     const existing = mounts.at(place.target);
     if (existing !== undefined) return await this.assertPublished(mounts, existing, place);
     await this.assertStaged(mounts, place);
-    assertSoleUser(mounts, request, place);
+    const others = mounts.own.filter(({ mountPoint }) => mountPoint !== place.staging);
+    await assertMayPublish(volume, { accessMode: request.capability.accessMode, others, pools });
     if (place.kind === "file") await this.setDeviceAccess(mounts, place);
     else await this.setGroup(mounts, place, request.capability);
     await this.bind(place);
@@ -150,14 +153,6 @@ interface Place {
   source: string;
   target: string;
   readOnly: boolean;
-}
-
-function assertSoleUser(mounts: DeviceMounts, { capability }: PublishRequest, place: Place): void {
-  if (capability.accessMode !== "SINGLE_NODE_SINGLE_WRITER") return;
-  const other = mounts.own.find((entry) => entry.mountPoint !== place.staging);
-  if (other === undefined) return;
-  const message = `volume ${place.device.volumeId} is published at ${other.mountPoint}`;
-  throw new DriverError("refused", `${message}, and its access mode SINGLE_NODE_SINGLE_WRITER allows one place only`);
 }
 
 function describeAccess(readOnly: boolean): string {

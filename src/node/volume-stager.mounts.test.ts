@@ -59,6 +59,62 @@ describe.each<[string, Partial<Volume>]>([
   });
 });
 
+describe("staging with mount options", () => {
+  const withFlags = (...mountFlags: string[]) => ({ ...mountCapability, mountFlags }) as MountCapability;
+  const context = (level: string) => `context="system_u:object_r:container_file_t:${level}"`;
+
+  test.each([
+    ["noexec", ["noexec"], []],
+    ["nosuid", [], ["nosuid"]],
+    ["nodev", ["nodev"], ["nodev", "dev"]],
+    ["noexec, nodev", ["noexec", "nodev"], ["noexec", "nodev", "defaults"]],
+    ["context", [context("s0:c1,c2")], [context("s0:c1,c3")]],
+    ["context", [context("s0:c1,c2")], []],
+    ["context", [], [context("s0:c1,c2")]],
+  ])("other in %s than those that are mounted is a conflict", async (names, first, later) => {
+    workspace.mounter.seLinux = true;
+    const volume = await rig.createVolume();
+    await rig.stage(volume, withFlags(...first));
+    const error = await rejectionOf(rig.stage(volume, withFlags(...later)));
+    const message = expect.stringContaining(`other mount options than asked for (${names}): unstage it first`);
+    expect(error).toMatchObject({ code: "conflict", message });
+    expect(workspace.mounter.entries).toHaveLength(1);
+  });
+
+  test.each([
+    ["the same", ["noexec", context("s0:c1,c2")], ["noexec", context("s0:c1,c2")]],
+    ["a label in other words", [context("s0:c2,c1,c3")], [context("s0:c1.c3")]],
+    ["a range of one level", [context("s0:c1")], [context("s0:c1-s0:c1")]],
+    ["the alias of a type", [context("s0")], [context("s0").replace("container_file_t", "svirt_sandbox_file_t")]],
+    ["a level by a name", [context("s0")], [context("SystemLow")]],
+    ["what the kernel reports in its own way", ["noatime", "commit=30"], ["relatime", "commit=31"]],
+  ])("of the same meaning is a success: %s", async (_case, first, later) => {
+    workspace.mounter.seLinux = true;
+    const volume = await rig.createVolume();
+    await rig.stage(volume, withFlags(...first));
+    await rig.stage(volume, withFlags(...later));
+    expect(workspace.mounter.entries).toHaveLength(1);
+  });
+
+  test("is a success with any label where SELinux is off", async () => {
+    const volume = await rig.createVolume();
+    await rig.stage(volume, withFlags(context("s0:c1,c2")));
+    await rig.stage(volume, withFlags(context("s0:c3,c4")));
+    expect(workspace.mounter.entries).toHaveLength(1);
+  });
+
+  test("that the kernel did not follow leaves neither mount nor device", async () => {
+    const volume = await rig.createVolume();
+    workspace.mounter.toKernelOptions = (options) => [...options, "ro"];
+    expect(await rejectionOf(rig.stage(volume))).toMatchObject({
+      code: "conflict",
+      message: expect.stringContaining("is staged as ext4, read-only, asked for is ext4, writable"),
+    });
+    expect(workspace.mounter.entries).toEqual([]);
+    expect(await workspace.blockDevices.list()).toEqual([]);
+  });
+});
+
 describe("staging where a mount is already", () => {
   /** As after the device of a staged volume was lost, and the volume got another. */
   async function loseDevice(volume: Volume): Promise<void> {

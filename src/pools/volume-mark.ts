@@ -11,6 +11,7 @@ import { syncDirectory, writeFileDurably } from "../system/files.js";
  * - `encrypting`: a header is being made on a device that was blank, in the same way as with `formatting`.
  * - `encrypted`: the image has had a header. One without it is damaged, and never blank.
  * - `header-bound`: the header of a copy names the copy and not its source.
+ * - `sole-publication`: the volume was published to a single writer the last time that it was published nowhere else.
  * - `trimmed`: when unused space was last given back to the pool.
  */
 export const volumeMarkNames = [
@@ -19,6 +20,7 @@ export const volumeMarkNames = [
   "encrypting",
   "encrypted",
   "header-bound",
+  "sole-publication",
   "trimmed",
 ] as const;
 export type VolumeMarkName = (typeof volumeMarkNames)[number];

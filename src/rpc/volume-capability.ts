@@ -23,7 +23,9 @@ export function fromProtoCapability(capability: ProtoCapability | undefined): Vo
   const known = fromFsType(fsType);
   const mountGroupId = fromMountGroup(volumeMountGroup);
   const group = mountGroupId === undefined ? {} : { mountGroupId };
-  return { accessType: "mount", accessMode, fsType: known, mountFlags: parseMountFlags(mountFlags, known), ...group };
+  const flags = parseMountFlags(mountFlags, known);
+  assertOneAccess(accessMode, flags);
+  return { accessType: "mount", accessMode, fsType: known, mountFlags: flags, ...group };
 }
 
 function fromProtoMode(mode: ProtoMode | undefined): AccessMode {
@@ -32,6 +34,14 @@ function fromProtoMode(mode: ProtoMode | undefined): AccessMode {
   if (name !== undefined) return name;
   const asked = ProtoMode[mode] ?? String(mode);
   throw invalid(`access mode ${asked} is not supported: a volume lives on one node, so use ${accessModes.join(", ")}`);
+}
+
+// The last option wins in mount(8): the mount would be writable, and everything above it take it for read-only.
+function assertOneAccess(accessMode: AccessMode, mountFlags: readonly string[]): void {
+  if (!mountFlags.includes("rw")) return;
+  const reader = accessMode === "SINGLE_NODE_READER_ONLY" ? `access mode ${accessMode}` : 'mount option "ro"';
+  if (accessMode !== "SINGLE_NODE_READER_ONLY" && !mountFlags.includes("ro")) return;
+  throw invalid(`mount option "rw" contradicts ${reader}: leave one of them out`);
 }
 
 /** A number: names of groups mean something else in every container. The largest one stands for "no change". */

@@ -22,21 +22,27 @@ export class FakeMounter implements Mounter {
   readonly accessFaults = new Map<string, string>();
   /** Names of mappings by their number. */
   readonly mappingNames = new Map<string, string>();
+  /** Whether the kernel labels files; without it mount(8) leaves labels out. */
+  seLinux = false;
+  /** What the kernel makes of the options of a mount; tests may have it ignore some. */
+  toKernelOptions = (options: readonly string[]): readonly string[] => options;
   private anonymousCount = 0;
 
   async list(): Promise<MountEntry[]> {
     return [...this.entries];
   }
 
-  async mount({ source, target, fsType, options }: MountRequest): Promise<void> {
+  async mount({ source, target, fsType, ...request }: MountRequest): Promise<void> {
     this.failOnce();
     await assertExists(source, target);
+    const options = this.toKernelOptions(request.options);
     const access = options.includes("ro") ? "ro" : "rw";
     const number = numberOf(source);
     if (number === undefined) throw new Error(`fake mount: ${source} is not a block device`);
     const deviceNumber = fsType === "btrfs" ? this.anonymousNumberOf(source) : number;
-    const others = options.filter((option) => option !== "ro");
-    const entry = { deviceNumber, root: "/", mountPoint: target, fsType, source, superOptions: [access] };
+    const others = options.filter((option) => option !== "ro" && !option.startsWith("context="));
+    const superOptions = [access, ...this.labelsOf(options)];
+    const entry = { deviceNumber, root: "/", mountPoint: target, fsType, source, superOptions };
     this.entries.push({ ...entry, options: [access, ...others] });
   }
 
@@ -93,6 +99,11 @@ export class FakeMounter implements Mounter {
 
   private anonymousNumberOf(source: string): string {
     return this.entries.find((entry) => entry.source === source)?.deviceNumber ?? `0:${40 + this.anonymousCount++}`;
+  }
+
+  private labelsOf(options: readonly string[]): string[] {
+    if (!this.seLinux) return [];
+    return (options.find((option) => option.startsWith("context=")) ?? "seclabel").split(",");
   }
 
   private failOnce(): void {
