@@ -58,7 +58,7 @@ function requireMapped(): MappedDevice {
   return found;
 }
 
-function changeHeader(change: Partial<LuksHeader>): void {
+function changeHeader(change: Partial<LuksHeader & { cipher: string }>): void {
   const header = luks.headers.get(device.path);
   if (header === undefined) throw new Error("the test expects a header");
   luks.headers.set(device.path, { ...header, ...change });
@@ -160,11 +160,13 @@ describe("is refused", () => {
     ["of another volume", { label: "other" }],
     ["of somebody else", { subsystem: "" }],
     ["of another format", { version: "1" }],
+    ["with another cipher", { cipher: "cipher_null-ecb" }],
   ])("a header %s", async (_what, change) => {
     await mapping.open(volume, device, secrets);
     await mapping.close(volume.id);
     changeHeader(change);
     expect(await rejectionOf(mapping.open(volume, device, secrets))).toMatchObject({ code: "refused" });
+    expect(mapped()).toBeUndefined();
   });
 
   test("an encrypted volume on a node without encryption", async () => {

@@ -10,6 +10,7 @@ import type { NumberedDevice } from "../device-mounts.js";
 import type { Filesystems } from "../filesystems/filesystems.js";
 import { toMappingName } from "../mapping-name.js";
 import { type Luks, luksSubsystem } from "./luks.js";
+import { explainWeakness } from "./luks-metadata.js";
 import type { MappedDevices } from "./mapped-devices.js";
 
 export interface LuksParts {
@@ -44,6 +45,7 @@ export class LuksOpener {
       await this.encrypt(volume, device, passphrase);
     } else if (content === luksContent) {
       await this.bind(volume, device);
+      await this.assertProtects(volume, device);
       await this.makeMapping(volume, device, passphrase);
     } else {
       await this.assertBlank(volume, device, content);
@@ -117,6 +119,17 @@ export class LuksOpener {
     }
     // Also when a crash has come between the header and its mark.
     if (isUnbound) await bound.set();
+  }
+
+  private async assertProtects({ id, parameters }: Volume, { path }: NumberedDevice): Promise<void> {
+    const expected = {
+      sectorSizeBytes: parameters.logicalBlockSizeBytes,
+      headerSizeBytes: headerSizeBytesOf(parameters),
+    };
+    const weakness = explainWeakness(await this.parts.luks.readMetadata(path), expected);
+    if (weakness === undefined) return;
+    const message = `the LUKS header on ${path} of encrypted volume ${id} is not as this driver makes it (${weakness})`;
+    throw refused(`${message}: somebody has changed it; restore the first 16 MiB of the image from a backup`);
   }
 
   private async makeMapping(volume: Volume, device: NumberedDevice, passphrase: Buffer): Promise<void> {

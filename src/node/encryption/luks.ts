@@ -1,5 +1,6 @@
 import { DriverError } from "../../errors.js";
 import { CommandError, type RunCommand } from "../../system/command.js";
+import { luksCipher, luksKeyBits } from "./luks-metadata.js";
 
 /** What the header of an encrypted device says without a passphrase. */
 export interface LuksHeader {
@@ -29,6 +30,8 @@ export interface LuksOpenRequest {
 export interface Luks {
   /** The header of a device that blkid knows as encrypted. */
   readHeader(devicePath: string): Promise<LuksHeader>;
+  /** How bytes and keys are encrypted, as JSON; `explainWeakness` reads it. */
+  readMetadata(devicePath: string): Promise<string>;
   /** Writes a header with a new key on a blank device. */
   format(devicePath: string, passphrase: Buffer, request: LuksFormatRequest): Promise<void>;
   /** Makes `/dev/mapper/<name>`. A passphrase that does not open the device is `invalid`. */
@@ -63,11 +66,15 @@ export class CryptsetupLuks implements Luks {
     };
   }
 
+  async readMetadata(devicePath: string): Promise<string> {
+    return (await this.runCommand("cryptsetup", ["luksDump", "--dump-json-metadata", devicePath])).stdout;
+  }
+
   async format(devicePath: string, passphrase: Buffer, request: LuksFormatRequest): Promise<void> {
     const { label, sectorSizeBytes, headerSizeBytes, memoryBytes } = request;
     const args = [
       ...["luksFormat", "--type", "luks2", "--batch-mode", "--key-file", "-"],
-      ...["--cipher", "aes-xts-plain64", "--key-size", "512", "--sector-size", `${sectorSizeBytes}`],
+      ...["--cipher", luksCipher, "--key-size", `${luksKeyBits}`, "--sector-size", `${sectorSizeBytes}`],
       // No benchmark: the cost must not depend on what the node is doing at the moment. RFC 9106, section 4.
       ...["--pbkdf", "argon2id", "--pbkdf-memory", `${memoryBytes / kibibyte}`],
       ...["--pbkdf-force-iterations", "4", "--pbkdf-parallel", "4"],

@@ -1,10 +1,15 @@
 import { basename } from "node:path";
 import { DriverError } from "../../errors.js";
 import type { Luks, LuksFormatRequest, LuksHeader, LuksOpenRequest } from "../encryption/luks.js";
+import { luksCipher, luksKeyBits } from "../encryption/luks-metadata.js";
 import type { MappedDevice, MappedDevices } from "../encryption/mapped-devices.js";
 import type { FakeFilesystems } from "./fake-filesystems.js";
 
 interface FakeHeader extends LuksHeader {
+  /** Of the data. */
+  cipher?: string;
+  sectorSizeBytes: number;
+  headerSizeBytes: bigint;
   passphrase: string;
 }
 
@@ -28,9 +33,24 @@ export class FakeLuks implements Luks, MappedDevices {
     return header ?? { version: "", uuid: "", label: "", subsystem: "" };
   }
 
-  async format(devicePath: string, passphrase: Buffer, { label }: LuksFormatRequest): Promise<void> {
+  async readMetadata(devicePath: string): Promise<string> {
+    const header = this.headers.get(devicePath);
+    const { cipher = luksCipher, sectorSizeBytes, headerSizeBytes } = header ?? {};
+    const key_size = luksKeyBits / 8;
+    const area = { type: "raw", encryption: luksCipher, key_size };
+    const place = { offset: `${headerSizeBytes}`, size: "dynamic", iv_tweak: "0", sector_size: sectorSizeBytes };
+    return JSON.stringify({
+      keyslots: { "0": { type: "luks2", key_size, area } },
+      segments: { "0": { type: "crypt", encryption: cipher, ...place } },
+      config: {},
+    });
+  }
+
+  async format(devicePath: string, passphrase: Buffer, request: LuksFormatRequest): Promise<void> {
     const uuid = `uuid-${this.calls.length}`;
-    this.headers.set(devicePath, { version: "2", uuid, label, subsystem: "ublk-csi", passphrase: `${passphrase}` });
+    const { label, sectorSizeBytes, headerSizeBytes } = request;
+    const identity = { version: "2", uuid, label, subsystem: "ublk-csi" };
+    this.headers.set(devicePath, { ...identity, sectorSizeBytes, headerSizeBytes, passphrase: `${passphrase}` });
     this.filesystems.contents.set(devicePath, "crypto_LUKS");
     this.enter("format");
   }

@@ -1,4 +1,4 @@
-import { access, readdir, readFile, rename, stat } from "node:fs/promises";
+import { access, readdir, readFile, rename, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { status } from "@grpc/grpc-js";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
@@ -176,6 +176,28 @@ describe("an image that is not what it should be is refused and left as it is", 
     expect(await digest(bed.imagePath(volume), 48 * mebibyte)).toBe(before);
     await volume.unstage();
     await volume.delete();
+  });
+
+  test("one whose header names another cipher, though the passphrase opens it", async () => {
+    const volume = volumeOf("weakened");
+    await volume.create();
+    await volume.stage();
+    await volume.unstage();
+    const path = bed.imagePath(volume);
+    await runCommand("cp", ["--sparse=always", path, `${path}.aside`]);
+    const { passphrase = "" } = volume.wish.secrets ?? {};
+    await writeFile("/run/passphrase", passphrase);
+    const cheap = ["--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000"];
+    const identity = ["--label", volume.id, "--subsystem", "ublk-csi", "--offset", "32768"];
+    const weaker = ["--cipher", "aes-xts-plain64", "--key-size", "256"];
+    const args = ["--type", "luks2", "--batch-mode", ...cheap, ...identity, ...weaker, path, "/run/passphrase"];
+    await runCommand("cryptsetup", ["luksFormat", ...args]);
+    await expect(volume.stage()).rejects.toMatchObject({
+      code: status.FAILED_PRECONDITION,
+      details: expect.stringContaining("is not as this driver makes it"),
+    });
+    await rename(`${path}.aside`, path);
+    await volume.finish();
   });
 
   test("one that has lost its header", async () => {
