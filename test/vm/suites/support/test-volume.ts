@@ -60,7 +60,7 @@ export class TestVolume {
     return this.created !== undefined;
   }
 
-  async create(): Promise<Volume> {
+  async create(deadlineMs?: number): Promise<Volume> {
     const request = CreateVolumeRequest.fromPartial({
       name: this.wish.name,
       capacityRange: { requiredBytes: BigInt(this.wish.sizeBytes) },
@@ -68,7 +68,7 @@ export class TestVolume {
       parameters: this.wish.parameters ?? {},
       ...(this.wish.contentSource === undefined ? {} : { volumeContentSource: this.wish.contentSource }),
     });
-    const { volume } = await this.client().call(ControllerService.createVolume, request);
+    const { volume } = await this.client().call(ControllerService.createVolume, request, deadlineMs);
     if (volume === undefined) throw new Error("CreateVolume answered without a volume");
     this.created = volume;
     return volume;
