@@ -113,6 +113,12 @@ test.each(["frozen", "unavailable"] as const)("a freeze that fails with %s is no
   expect(await share()).toBeUndefined();
 });
 
+test("an engine that cannot be asked for its devices fails the attempt: it would not copy either", async () => {
+  workspace.blockDevices.find = () => Promise.reject(new BlockDeviceError("unavailable", "no engine"));
+  expect(await rejectionOf(share())).toMatchObject({ code: "unavailable" });
+  expect(await made()).toEqual([]);
+});
+
 test("a file system that is full is a failure, and leaves nothing", async () => {
   cloneAs((index) => (index === 2 ? Promise.reject(Object.assign(new Error("full"), { code: "ENOSPC" })) : undefined));
   expect(await rejectionOf(share())).toMatchObject({ code: "ENOSPC" });

@@ -45,7 +45,7 @@ export class BlockSharing {
       return await this.shareTogether(replicas);
     } catch (error) {
       for (const { targetPath } of replicas) await rm(targetPath, { force: true });
-      if (!isWorthCopying(error)) throw error;
+      if (!(error instanceof SharingEnded)) throw error;
       const volumeIds = replicas.map(({ source }) => source.id);
       this.parts.logger.info({ volumeIds, reason: error.message }, "blocks are not shared, the bytes are copied");
       return undefined;
@@ -67,7 +67,7 @@ export class BlockSharing {
     await this.assertFewExtents(replicas.filter((_, position) => devices[position] !== undefined));
     const { now = () => performance.now() } = this.parts;
     const endMs = now() + shareMsMax;
-    const freeze = await blockDevices.freeze(volumeIds, { deadlineMs: shareMsMax });
+    const freeze = await orEnded(blockDevices.freeze(volumeIds, { deadlineMs: shareMsMax }));
     let instant: Date;
     try {
       instant = await this.cloneAll(replicas, () => now() >= endMs);
@@ -76,7 +76,7 @@ export class BlockSharing {
       await blockDevices.thaw(volumeIds, freeze).catch(() => undefined);
       throw error;
     }
-    await blockDevices.thaw(volumeIds, freeze);
+    await orEnded(blockDevices.thaw(volumeIds, freeze));
     return instant;
   }
 
@@ -120,7 +120,9 @@ export class BlockSharing {
 }
 
 /** A freeze that did not come about in time, or did not last, is what a copy can do without. */
-function isWorthCopying(error: unknown): error is Error {
-  if (error instanceof SharingEnded) return true;
-  return error instanceof BlockDeviceError && (error.code === "frozen" || error.code === "unavailable");
+async function orEnded<T>(freezing: Promise<T>): Promise<T> {
+  return await freezing.catch((cause: unknown) => {
+    if (!(cause instanceof BlockDeviceError)) throw cause;
+    throw cause.code === "frozen" || cause.code === "unavailable" ? new SharingEnded(cause.message, { cause }) : cause;
+  });
 }
