@@ -21,7 +21,7 @@ export interface PoolState {
   usedPercent: number;
   /** What the ledger has booked. */
   bookedBytes: bigint;
-  /** What images may yet take of the free bytes. */
+  /** What images may yet take of the free bytes, with those of other pools on the same file system. */
   demandBytes: bigint;
 }
 
