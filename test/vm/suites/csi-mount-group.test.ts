@@ -2,6 +2,8 @@ import { mkdir, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { status } from "@grpc/grpc-js";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import { VolumeCapability_AccessMode_Mode as AccessMode } from "../../../src/gen/csi/csi.js";
+import { findMount } from "./support/mounts.js";
 import { runCommand, tryCommand } from "./support/run-command.js";
 import { TestBed } from "./support/test-bed.js";
 import type { TestVolume } from "./support/test-volume.js";
@@ -76,5 +78,44 @@ test("what is not the number of a group is refused", async () => {
     await expect(volume.publish()).rejects.toMatchObject({ code: status.INVALID_ARGUMENT });
   }
   volume.wish.mountGroup = "";
+  await volume.finish();
+});
+
+test("a volume of a single writer is published nowhere else, in whatever mode, by the next driver neither", async () => {
+  const volume = volumeOf("single-writer", "");
+  await volume.create();
+  await volume.stage();
+  const modes = [AccessMode.SINGLE_NODE_SINGLE_WRITER, AccessMode.SINGLE_NODE_WRITER];
+  const targetPath = `${volume.targetPath}-2`;
+  volume.wish.accessMode = AccessMode.SINGLE_NODE_SINGLE_WRITER;
+  await volume.publish();
+  for (const ends of [() => bed.driver.kill(), () => bed.driver.terminate()]) {
+    for (const mode of modes) {
+      volume.wish.accessMode = mode;
+      await expect(volume.publish({ targetPath })).rejects.toMatchObject({ code: status.FAILED_PRECONDITION });
+      expect(findMount(targetPath)).toBeUndefined();
+    }
+    await ends();
+    await bed.restart();
+  }
+  await volume.unpublish();
+  await volume.publish();
+  await volume.finish();
+});
+
+test("mount options that contradict the access, or what is staged, are refused, and nothing is mounted by it", async () => {
+  const access = { kind: "mount" as const, fsType: "ext4", mountFlags: ["rw"] };
+  const volume = bed.volume({ name: "options", sizeBytes: 32 * 1024 ** 2, access });
+  await volume.create();
+  volume.wish.accessMode = AccessMode.SINGLE_NODE_READER_ONLY;
+  await expect(volume.stage()).rejects.toMatchObject({ code: status.INVALID_ARGUMENT });
+  expect(findMount(volume.stagingPath)).toBeUndefined();
+  volume.wish.accessMode = AccessMode.SINGLE_NODE_WRITER;
+  access.mountFlags = ["noexec", "nodev", "noatime", "commit=30"];
+  for (let round = 0; round < 2; round++) await volume.stage();
+  access.mountFlags = ["nodev"];
+  const details = expect.stringContaining("other mount options than asked for (noexec)");
+  await expect(volume.stage()).rejects.toMatchObject({ code: status.ALREADY_EXISTS, details });
+  expect(findMount(volume.stagingPath)).toBeDefined();
   await volume.finish();
 });

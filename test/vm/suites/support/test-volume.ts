@@ -83,9 +83,10 @@ export class TestVolume {
     await this.client().call(NodeService.nodeStageVolume, NodeStageVolumeRequest.fromPartial(request));
   }
 
-  async publish({ readOnly = false } = {}): Promise<void> {
-    await mkdir(dirname(this.targetPath), { recursive: true });
-    const paths = { stagingTargetPath: this.stagingPath, targetPath: this.targetPath };
+  /** At the path of its own pod, or at another one. */
+  async publish({ readOnly = false, targetPath = this.targetPath } = {}): Promise<void> {
+    await mkdir(dirname(targetPath), { recursive: true });
+    const paths = { stagingTargetPath: this.stagingPath, targetPath };
     const request = NodePublishVolumeRequest.fromPartial({ ...this.nodeFields, ...paths, readonly: readOnly });
     await this.client().call(NodeService.nodePublishVolume, request);
   }
