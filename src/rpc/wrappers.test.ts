@@ -1,10 +1,7 @@
-import { setTimeout as sleep } from "node:timers/promises";
-import { Metadata } from "@grpc/grpc-js";
 import { describe, expect, jest, test } from "@jest/globals";
 import { pino } from "pino";
 import { BlockDeviceError } from "../engine/block-devices.js";
 import { DriverError } from "../errors.js";
-import { createSilentLogger } from "../log.js";
 import { createGate } from "../testing/gate.js";
 import { rejectionOf } from "../testing/workspace.js";
 import { createChain } from "./chain.js";
@@ -12,140 +9,10 @@ import { withDeadline } from "./deadline.js";
 import { withFieldLimits } from "./field-limits.js";
 import type { AnyHandler, CallContext } from "./handler.js";
 import { KeyedLock } from "./keyed-lock.js";
-import { withVolumeLock } from "./locking.js";
 import { withLogging } from "./logging.js";
 import { redactSecrets } from "./redact.js";
 import { Code, RpcError, toStatus } from "./status.js";
-
-function createContext(change: Partial<CallContext> = {}): CallContext {
-  const logger = createSilentLogger();
-  const deadlineMs = Number.POSITIVE_INFINITY;
-  const call = { deadlineMs, metadata: new Metadata(), isCancelled: () => false };
-  return { requestId: "1", method: "Node/NodeStageVolume", ...call, logger, ...change };
-}
-
-describe("the keyed lock", () => {
-  test("lets one holder in at a time, and the waiting in order", async () => {
-    const lock = new KeyedLock(5_000);
-    const gate = createGate();
-    const order: string[] = [];
-    const first = lock.run(["a"], async () => {
-      await gate.opened;
-      order.push("first");
-    });
-    const others = ["second", "third"].map((name) => lock.run(["a"], async () => void order.push(name)));
-    await lock.run(["b"], async () => void order.push("other key"));
-    gate.open();
-    await Promise.all([first, ...others]);
-    expect(order).toEqual(["other key", "first", "second", "third"]);
-  });
-
-  test("gives up waiting after the limit, names the key, and lets the next in later", async () => {
-    const lock = new KeyedLock(20);
-    const gate = createGate();
-    const holder = lock.run(["volume x"], () => gate.opened);
-    const error = await rejectionOf(lock.run(["volume x"], async () => undefined));
-    expect(error).toMatchObject({
-      code: "busy",
-      message: /another operation on volume x is still running .*try again/,
-    });
-    gate.open();
-    await holder;
-    await expect(lock.run(["volume x"], async () => "in")).resolves.toBe("in");
-  });
-
-  test("is released by work that fails", async () => {
-    const lock = new KeyedLock(20);
-    await rejectionOf(lock.run(["a"], () => Promise.reject(new Error("work failed"))));
-    await expect(lock.run(["a"], async () => "in")).resolves.toBe("in");
-  });
-
-  test("holders of several keys never wait for each other in a circle", async () => {
-    const lock = new KeyedLock(1_000);
-    const run = (keys: string[]) => lock.run(keys, () => sleep(1));
-    await Promise.all(Array.from({ length: 50 }, (_, round) => run(round % 2 === 0 ? ["a", "b"] : ["b", "a"])));
-  });
-
-  test("is idle when the last one that has or wants a key is done", async () => {
-    const lock = new KeyedLock(1_000);
-    await lock.whenIdle();
-    const [gate, order] = [createGate(), [] as string[]];
-    const calls = ["first", "second"].map((name) =>
-      lock.run(["a", "b"], async () => {
-        await gate.opened;
-        order.push(name);
-      }),
-    );
-    const idle = lock.whenIdle().then(() => order.push("idle"));
-    gate.open();
-    await Promise.all([...calls, idle]);
-    expect(order).toEqual(["first", "second", "idle"]);
-  });
-
-  test("gives back the keys it has when the next one is busy", async () => {
-    const lock = new KeyedLock(20);
-    const gate = createGate();
-    const holder = lock.run(["b"], () => gate.opened);
-    await rejectionOf(lock.run(["a", "b"], async () => undefined));
-    await expect(lock.run(["a"], async () => "in")).resolves.toBe("in");
-    gate.open();
-    await holder;
-  });
-});
-
-describe("the volume lock", () => {
-  const names = new Map([["id-1", "data"]]);
-
-  async function overlaps(left: [string, object], right: [string, object]): Promise<boolean> {
-    let running = 0;
-    let highest = 0;
-    const handler: AnyHandler = async () => {
-      highest = Math.max(highest, ++running);
-      await sleep(5);
-      running--;
-      return {};
-    };
-    const locked = withVolumeLock(new KeyedLock(1_000), (_kind, id) => names.get(id))(handler);
-    await Promise.all([left, right].map(([method, request]) => locked(request, createContext({ method }))));
-    return highest > 1;
-  }
-
-  test.each<[string, [string, object], [string, object], boolean]>([
-    [
-      "two node operations on a volume",
-      ["Node/NodeStageVolume", { volumeId: "id-1" }],
-      ["Node/NodeUnstageVolume", { volumeId: "id-1" }],
-      false,
-    ],
-    [
-      "creating and deleting the same volume",
-      ["Controller/CreateVolume", { name: "data" }],
-      ["Controller/DeleteVolume", { volumeId: "id-1" }],
-      false,
-    ],
-    [
-      "creating a volume twice",
-      ["Controller/CreateVolume", { name: "new" }],
-      ["Controller/CreateVolume", { name: "new" }],
-      false,
-    ],
-    [
-      "operations on two volumes",
-      ["Node/NodeStageVolume", { volumeId: "id-1" }],
-      ["Node/NodeStageVolume", { volumeId: "id-2" }],
-      true,
-    ],
-    [
-      "a question and an operation",
-      ["Node/NodeGetVolumeStats", { volumeId: "id-1" }],
-      ["Node/NodeStageVolume", { volumeId: "id-1" }],
-      true,
-    ],
-    ["operations without a volume", ["Identity/Probe", {}], ["Identity/Probe", {}], true],
-  ])("%s", async (_case, left, right, expected) => {
-    expect(await overlaps(left, right)).toBe(expected);
-  });
-});
+import { createContext } from "./testing/call-context.js";
 
 describe("the deadline", () => {
   test("that has passed refuses the call before any work", async () => {
@@ -194,97 +61,6 @@ describe("the deadline", () => {
     expect(await codeOf(retry(other, createContext()))).toBe(Code.ABORTED);
     gate.open();
     await expect(retry(other, createContext())).resolves.toEqual({ done: true });
-  });
-});
-
-describe("a call that equals one which is not done", () => {
-  const request = { volumeId: "id-1", secrets: { a: "1", b: "2" }, sizeBytes: 5n };
-
-  function createSlow(options = { lock: new KeyedLock(20), handlingMsMax: 50 }) {
-    const gate = createGate();
-    const handler = jest.fn(async () => {
-      await gate.opened;
-      return { done: true };
-    });
-    return { gate, handler, call: createChain({ ...options, findName: () => undefined })(handler) };
-  }
-
-  test("joins it: the work is done once, and a caller who came back after its deadline has the answer", async () => {
-    const { gate, handler, call } = createSlow();
-    expect(toStatus(await rejectionOf(call(request, createContext())))).toMatchObject({ code: Code.DEADLINE_EXCEEDED });
-    const joined = call({ ...request, secrets: { b: "2", a: "1" } }, createContext());
-    gate.open();
-    await expect(joined).resolves.toEqual({ done: true });
-    expect(handler).toHaveBeenCalledTimes(1);
-    await expect(call(request, createContext())).resolves.toEqual({ done: true });
-    expect(handler).toHaveBeenCalledTimes(2);
-  });
-
-  test.each([
-    ["method", {}, { method: "Node/NodeUnstageVolume" }],
-    ["secret", { secrets: { a: "1", b: "3" } }, {}],
-    ["size", { sizeBytes: 6n }, {}],
-  ])("in all but the %s does not", async (_what, change, context) => {
-    const { gate, handler, call } = createSlow({ lock: new KeyedLock(20), handlingMsMax: 60_000 });
-    const first = call(request, createContext());
-    const other = rejectionOf(call({ ...request, ...change }, createContext(context)));
-    expect(toStatus(await other)).toMatchObject({ code: Code.ABORTED });
-    gate.open();
-    await first;
-    expect(handler).toHaveBeenCalledTimes(1);
-  });
-
-  function createOrdered() {
-    const [gate, order] = [createGate(), [] as string[]];
-    const handler: AnyHandler = async (request) => {
-      order.push((request as { name: string }).name);
-      await gate.opened;
-      return {};
-    };
-    const call = createChain({ lock: new KeyedLock(1_000), handlingMsMax: 60_000, findName: () => undefined })(handler);
-    const modify = (volumeId: string, name: string) =>
-      call({ volumeId, name }, createContext({ method: "Controller/ControllerModifyVolume" }));
-    return { gate, order, call, modify };
-  }
-
-  test("does not join it past another call for the same volume: what is asked for last is done last", async () => {
-    const { gate, order, modify } = createOrdered();
-    const calls = [modify("x", "A"), modify("y", "other"), modify("x", "B"), modify("x", "A"), modify("x", "A")];
-    gate.open();
-    await Promise.all(calls);
-    expect(order).toEqual(["A", "other", "B", "A"]);
-  });
-
-  test("joins it though another call for the same volume was asked for and has given up", async () => {
-    const { gate, handler, call } = createSlow({ lock: new KeyedLock(20), handlingMsMax: 60_000 });
-    const first = call(request, createContext());
-    await rejectionOf(call({ ...request, sizeBytes: 6n }, createContext()));
-    const joined = call(request, createContext());
-    gate.open();
-    await Promise.all([first, joined]);
-    expect(handler).toHaveBeenCalledTimes(1);
-  });
-
-  test("does not join it past one that has another key in common with it", async () => {
-    const { gate, order, call } = createOrdered();
-    const snapshot = (name: string) =>
-      call({ sourceVolumeId: "x", name }, createContext({ method: "Controller/CreateSnapshot" }));
-    const calls = [snapshot("A"), snapshot("B"), snapshot("A")];
-    gate.open();
-    await Promise.all(calls);
-    expect(order).toEqual(["A", "B", "A"]);
-  });
-
-  test("fails with it", async () => {
-    const wrap = createChain({ lock: new KeyedLock(20), handlingMsMax: 1_000, findName: () => undefined });
-    const gate = createGate();
-    const failing = wrap(async () => {
-      await gate.opened;
-      throw new DriverError("no_space", "full");
-    });
-    const calls = [failing(request, createContext()), failing(request, createContext())].map(rejectionOf);
-    gate.open();
-    for (const error of await Promise.all(calls)) expect(error).toMatchObject({ code: "no_space" });
   });
 });
 
