@@ -2,13 +2,12 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import { GetMetadataDeltaRequest, SnapshotMetadataService } from "../../../src/gen/csi/csi.js";
 import { createRandomFile, readAllocatedBytes, writeToDevice } from "./support/device-io.js";
+import { checkGroupInstants } from "./support/group-instant.js";
 import { findScratchDisk, mountPoolDisk } from "./support/pool-place.js";
 import { runCommand, tryCommand } from "./support/run-command.js";
-import { readSequence, SequenceWriter } from "./support/sequence-writer.js";
 import { SnapshotCalls } from "./support/snapshot-calls.js";
 import { TestBed } from "./support/test-bed.js";
 import type { TestVolume, VolumeWish } from "./support/test-volume.js";
-import { waitFor } from "./support/wait-for.js";
 
 // What a pool on btrfs does in another way than one on xfs, on which the other suites run.
 const mebibyte = 1024 ** 2;
@@ -113,22 +112,7 @@ test("the changed blocks between two snapshots are those that were written, and 
 
 test("a group is one instant over all members, under one writer across them", async () => {
   const members = [await started({ name: "member-1" }), await started({ name: "member-2" })];
-  const ids = members.map(({ id }) => id);
-  const writer = new SequenceWriter(members.map(({ targetPath }) => targetPath));
-  for (let round = 1; round <= 3; round++) {
-    const before = writer.written;
-    await waitFor("the writer gets on", () => writer.written > before + 100);
-    const from = writer.written;
-    await calls.createGroup(`group-${round}`, ids);
-    const to = writer.written + 1;
-    const group = await calls.createGroupReady(`group-${round}`, ids);
-    const memberOf = (id: string) => group.snapshots.find(({ sourceVolumeId }) => sourceVolumeId === id);
-    const length = await readSequence(ids.map((id) => snapshotImage(memberOf(id)?.snapshotId ?? "")));
-    expect(length).toBeGreaterThanOrEqual(from);
-    expect(length).toBeLessThanOrEqual(to);
-    await calls.deleteGroup(group);
-  }
-  await writer.stop();
+  await checkGroupInstants(calls, members, { rounds: 3, imageOf: snapshotImage });
   for (const member of members) await member.finish();
 });
 

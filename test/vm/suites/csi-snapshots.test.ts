@@ -4,8 +4,8 @@ import { status as Code } from "@grpc/grpc-js";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { ControllerService, GetCapacityRequest } from "../../../src/gen/csi/csi.js";
 import { readAllocatedBytes, writeToDevice } from "./support/device-io.js";
+import { checkGroupInstants } from "./support/group-instant.js";
 import { runCommand } from "./support/run-command.js";
-import { readSequence, SequenceWriter } from "./support/sequence-writer.js";
 import { SnapshotCalls } from "./support/snapshot-calls.js";
 import { TestBed } from "./support/test-bed.js";
 import type { TestVolume, VolumeWish } from "./support/test-volume.js";
@@ -123,25 +123,7 @@ test("a group is one instant over all members, under one writer across them", as
     await started({ name: "member-1", access: block }),
     await started({ name: "member-2", access: block }),
   ];
-  const ids = members.map(({ id }) => id);
-  const writer = new SequenceWriter(members.map(({ targetPath }) => targetPath));
-  for (let round = 1; round <= 10; round++) {
-    const before = writer.written;
-    await waitFor("the writer gets on", () => writer.written > before + 100);
-    const from = writer.written;
-    await calls.createGroup(`group-${round}`, ids);
-    const to = writer.written + 1;
-    const group = await calls.createGroupReady(`group-${round}`, ids);
-    const images = ids.map((id) => {
-      const member = group.snapshots.find(({ sourceVolumeId }) => sourceVolumeId === id);
-      return snapshotImage(member?.snapshotId ?? "");
-    });
-    const length = await readSequence(images);
-    expect(length).toBeGreaterThanOrEqual(from);
-    expect(length).toBeLessThanOrEqual(to);
-    await calls.deleteGroup(group);
-  }
-  await writer.stop();
+  await checkGroupInstants(calls, members, { rounds: 10, imageOf: snapshotImage });
   for (const member of members) await member.finish();
   expect(await calls.listIds()).toEqual([]);
 });
@@ -199,25 +181,8 @@ describe("in a memory pool", () => {
       await started({ name: "copied-1", access: block, parameters }),
       await started({ name: "copied-2", access: block, parameters }),
     ];
-    const ids = members.map(({ id }) => id);
-    const writer = new SequenceWriter(members.map(({ targetPath }) => targetPath));
-    for (let round = 1; round <= 3; round++) {
-      const before = writer.written;
-      await waitFor("the writer gets on", () => writer.written > before + 100);
-      const from = writer.written;
-      await calls.createGroup(`copied-${round}`, ids);
-      const to = writer.written + 1;
-      const group = await calls.createGroupReady(`copied-${round}`, ids);
-      const images = ids.map((id) => {
-        const member = group.snapshots.find(({ sourceVolumeId }) => sourceVolumeId === id);
-        return snapshotImage(member?.snapshotId ?? "", "memory");
-      });
-      const length = await readSequence(images);
-      expect(length).toBeGreaterThanOrEqual(from);
-      expect(length).toBeLessThanOrEqual(to);
-      await calls.deleteGroup(group);
-    }
-    await writer.stop();
+    const imageOf = (snapshotId: string) => snapshotImage(snapshotId, "memory");
+    await checkGroupInstants(calls, members, { rounds: 3, imageOf });
     for (const member of members) await member.finish();
   });
 
