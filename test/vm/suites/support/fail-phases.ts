@@ -103,7 +103,7 @@ export class FailPhases {
         prepare: () => volume.create(),
         act: () => this.deleteVolume(volume.id),
         undo: () => volume.delete(),
-        steps: ["rm volume.json", "rm image"],
+        steps: ["rename unfinished", "rm image"],
       },
       {
         name: "ControllerExpandVolume, in use",
@@ -203,7 +203,7 @@ export class FailPhases {
         },
         act: drop,
         undo: () => disk.finish(),
-        steps: ["rm snapshot.json", "rm image"],
+        steps: ["rename unfinished", "rm image"],
       },
       {
         name: "CreateVolumeGroupSnapshot",
@@ -224,7 +224,7 @@ export class FailPhases {
         },
         act: dropGroup,
         undo: finish,
-        steps: ["rm snapshot.json", "rm image"],
+        steps: ["rename unfinished", "rm image"],
       },
     ];
   }
@@ -301,7 +301,7 @@ export class FailPhases {
         prepare: () => inline.publish(),
         act: () => inline.unpublish(),
         undo: () => inline.unpublish(),
-        steps: ["end umount", "closeDevice", "rm volume.json"],
+        steps: ["end umount", "closeDevice", "rename unfinished"],
       },
     ];
   }
