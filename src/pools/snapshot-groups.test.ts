@@ -115,8 +115,10 @@ describe("a group is refused and leaves nothing", () => {
   });
 });
 
-test("half a record of a group, which a crash left, is removed at the next start", async () => {
-  await writeFile(workspace.path("disk", "groups", "0815.json.tmp"), "{");
+test("half a record of a group and half a mark, which a crash left, are removed at the next start", async () => {
+  for (const name of ["0815.json.tmp", "4711.unfinished.tmp"]) {
+    await writeFile(workspace.path("disk", "groups", name), "{");
+  }
   await workspace.reopen();
   expect(await leftOnDisk()).toEqual([]);
 });

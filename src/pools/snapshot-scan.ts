@@ -23,9 +23,11 @@ export interface SnapshotContent {
   marked: string[];
   /** Groups that a crash cut short while they were made or removed, and with them their members. */
   unfinishedGroups: Array<{ id: string; mark: UnfinishedMark }>;
-  /** Paths of group records that were never finished. */
+  /** Paths of records and marks of groups that were never finished. */
   unwrittenGroups: string[];
 }
+
+const unwrittenEndings = [".json", ".unfinished"].map(temporaryPathOf);
 
 export function emptySnapshotContent(): SnapshotContent {
   return {
@@ -49,7 +51,8 @@ export async function scanSnapshots(pool: Pool): Promise<SnapshotContent> {
     const { name: id, ext: kind } = parse(name);
     if (kind === ".json" && isVolumeId(id)) await scanGroup(pool, id, content);
     if (kind === ".unfinished" && isVolumeId(id)) content.unfinishedGroups.push({ id, mark: groupMark(pool, id) });
-    if (name.endsWith(temporaryPathOf(".json"))) content.unwrittenGroups.push(join(pool.directory.groupsPath, name));
+    if (unwrittenEndings.some((ending) => name.endsWith(ending)))
+      content.unwrittenGroups.push(join(pool.directory.groupsPath, name));
   }
   return content;
 }
