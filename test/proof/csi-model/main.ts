@@ -16,7 +16,11 @@ let world = await RealWorld.start("model");
 
 for (let index = 0; index < sequenceCount; index++) {
   const fault = await findFault({ seed: seed + index, lengthMax: 30, deathEvery: 4, shrinksMax }, runOne);
-  if (fault !== undefined) problems.push(fault);
+  if (fault !== undefined) {
+    problems.push(fault);
+    // At once, too: whoever waits for the rest knows already.
+    process.stdout.write(`problem so far: ${fault}\n`);
+  }
   if ((index + 1) % 10 === 0) process.stdout.write(`${index + 1} sequences, ${tally.calls} calls so far\n`);
 }
 await world.dispose().catch((error: unknown) => problems.push(`the machine: ${String(error)}`));
