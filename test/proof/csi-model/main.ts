@@ -34,8 +34,9 @@ async function runOne(steps: readonly Step[]): Promise<void> {
   try {
     await new Sequence(world, tally).run(steps);
   } catch (error) {
+    process.stdout.write(`a sequence of ${steps.length} steps failed: ${String(error)}\n`);
     // What a failure leaves must not fail the next sequence.
-    await world.dispose({ byForce: true }).catch(() => undefined);
+    await world.dispose({ byForce: true }).catch((left: unknown) => process.stdout.write(`not cleared: ${left}\n`));
     world = await RealWorld.start("model");
     throw error;
   }

@@ -24,7 +24,15 @@ export class CountedSteps {
     writeFileSync(join(this.directory, "limit"), String(dieAfter));
     await rm(this.takenPath, { force: true });
     this.dieAfter = dieAfter;
-    process.kill(driver.pid, "SIGUSR2");
+    try {
+      process.kill(driver.pid, "SIGUSR2");
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+      // What went on after the last answer was the step that it was to die of.
+      return await waitFor("the driver is gone", () => driver.hasExited, { timeoutMs: deathTimeoutMs }).then(
+        () => undefined,
+      );
+    }
     await waitFor("the driver begins to count", () => driver.hasExited || this.findTaken() !== undefined, {
       intervalMs: 1,
     });
