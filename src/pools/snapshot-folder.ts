@@ -37,6 +37,15 @@ export class SnapshotFolder {
     await this.unfinishedMark(snapshotId).clear();
   }
 
+  /** Has the image count as unfinished again, record or not, as that of a snapshot which nobody was told of. */
+  async abandon(snapshotId: string): Promise<void> {
+    await this.unfinishedMark(snapshotId)
+      .replaceRecord()
+      .catch((error: unknown) => {
+        if (!hasErrno(error, "ENOENT")) throw error;
+      });
+  }
+
   /** Makes or replaces the record. */
   async write(snapshot: Snapshot): Promise<void> {
     await writeRecord(this.recordPath(snapshot.id), snapshotRecordFormat, snapshot);

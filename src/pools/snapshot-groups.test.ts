@@ -1,5 +1,6 @@
 import { readdir, rm, writeFile } from "node:fs/promises";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
+import { BlockDeviceError } from "../engine/block-devices.js";
 import { mebibyte, mountCapability, rejectionOf, Workspace } from "../testing/workspace.js";
 import { ImageUse } from "./image-use.js";
 import type { SnapshotGroup } from "./snapshot.js";
@@ -210,6 +211,21 @@ describe("found at start", () => {
     await writeFile(workspace.path("disk", "groups", `${group.id}.unfinished`), "");
     await loseRecord(group);
     expect(await leftOnDisk()).toEqual([]);
+  });
+
+  test("members of a group that could neither be finished nor removed, as the engine was away, are removed", async () => {
+    workspace.imageFiles.canShare = false;
+    workspace.blockDevices.holdCopies = true;
+    const { store } = workspace.snapshots;
+    const make = store.make.bind(store);
+    store.make = (plans) => make(plans, () => Promise.reject(new Error("no record")));
+    const { endCopy } = workspace.blockDevices;
+    workspace.blockDevices.endCopy = () => Promise.reject(new BlockDeviceError("unavailable", "no engine"));
+    expect((await rejectionOf(create())).message).toBe("no record");
+    workspace.blockDevices.endCopy = endCopy;
+    await workspace.reopen();
+    expect(workspace.snapshots.store.index.list()).toEqual([]);
+    expect(await readdir(workspace.path("disk/snapshots"))).toEqual([]);
   });
 
   test("members whose group has lost its record stay, and go with the group", async () => {

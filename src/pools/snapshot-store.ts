@@ -153,6 +153,8 @@ export class SnapshotStore {
   private async unmake({ snapshot: { id }, source }: SnapshotPlan): Promise<void> {
     const { replicator } = this.parts;
     const remove = async () => {
+      // First, so that the next start takes it for what it is when the engine cannot be reached.
+      await source.pool.snapshots.abandon(id);
       await replicator.endBegun(id);
       await source.pool.deleteSnapshot(id);
     };
