@@ -2,7 +2,7 @@ import { HandOverTaker, OldEngineLost } from "../daemon/hand-over-taker.js";
 import type { UblkBlockDevices } from "../engine/ublk-block-devices.js";
 import { DriverError, toMessage } from "../errors.js";
 import type { FileLock } from "../system/file-lock.js";
-import { within } from "../system/within.js";
+import { endsWithin, within } from "../system/within.js";
 import { createDevices, type EngineStart, listen, lockState } from "./engine-start.js";
 
 /** How long the old engine may take to end after it has handed everything over. */
@@ -63,13 +63,9 @@ async function continueAfter(error: unknown, locking: Promise<FileLock>, devices
 }
 
 async function isSettled(locking: Promise<FileLock>): Promise<boolean> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<boolean>((resolve) => {
-    timer = setTimeout(() => resolve(false), deadEngineMsMax);
-  });
   const isLocked = locking.then(
     () => true,
     () => false,
   );
-  return await Promise.race([isLocked, late]).finally(() => clearTimeout(timer));
+  return (await endsWithin(deadEngineMsMax, isLocked)) && (await isLocked);
 }
