@@ -17,9 +17,12 @@ async function main(): Promise<void> {
   const bed = await TestBed.start("bench-rpc", { logLevel: "warn" });
   try {
     const alone = await timeLives(bed);
+    report("beside no other volume: done");
     const others = Array.from({ length: otherVolumes }, (_, index) => describeVolume(bed, `other-${index}`));
     await inParallel(others, 4, (volume) => volume.start());
+    report(`${otherVolumes} other volumes are mounted`);
     const among = await timeLives(bed);
+    report("beside them: done");
     await inParallel(others, 4, (volume) => volume.finish());
     const columns = new Map([
       ["1 volume", alone],
@@ -30,6 +33,11 @@ async function main(): Promise<void> {
   } finally {
     await bed.dispose();
   }
+}
+
+/** The bench takes long and prints its tables last; this tells on the way how far it is. */
+function report(stage: string): void {
+  process.stderr.write(`bench-rpc: ${stage} after ${Math.round(performance.now() / 1000)} s\n`);
 }
 
 async function timeLives(bed: TestBed): Promise<Latencies> {
