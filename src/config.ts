@@ -12,8 +12,8 @@ import {
 } from "./cli/values.js";
 import type { LogLevel } from "./log-levels.js";
 import type { MetricsEndpoint } from "./metrics/metrics-server.js";
-import type { EphemeralRules } from "./pools/ephemeral-rules.js";
-import type { PoolRequest } from "./pools/open-pools.js";
+import type { EphemeralRules } from "./pools/parameters/ephemeral-rules.js";
+import type { PoolRequest } from "./pools/pool/open-pools.js";
 
 /** Everything that the node process can be told, checked. */
 export interface NodeConfig {

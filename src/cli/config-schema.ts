@@ -1,11 +1,11 @@
 import * as z from "zod";
 import type { BlockDeviceLimits } from "../engine/block-devices.js";
 import { toMessage } from "../errors.js";
-import { defaultEphemeralRules, type EphemeralRules } from "../pools/ephemeral-rules.js";
-import { limitNames, parseMaxima } from "../pools/limits.js";
-import type { PoolRequest } from "../pools/open-pools.js";
-import { isPoolName, poolNameForm } from "../pools/pool-name.js";
-import type { PoolSettings, Reserve } from "../pools/pool-settings.js";
+import type { PoolSettings, Reserve } from "../pools/capacity/pool-settings.js";
+import { defaultEphemeralRules, type EphemeralRules } from "../pools/parameters/ephemeral-rules.js";
+import { isPoolName, poolNameForm } from "../pools/parameters/pool-name.js";
+import type { PoolRequest } from "../pools/pool/open-pools.js";
+import { limitNames, parseMaxima } from "../pools/volume/limits.js";
 import { byteSizeForm, fromByteSize } from "../system/byte-size.js";
 
 const budgetBytesMin = 1024n ** 2n;

@@ -1,7 +1,7 @@
 import { isIP } from "node:net";
 import { type LogLevel, logLevels } from "../log-levels.js";
 import type { MetricsEndpoint } from "../metrics/metrics-server.js";
-import { isPoolName, poolNameForm } from "../pools/pool-name.js";
+import { isPoolName, poolNameForm } from "../pools/parameters/pool-name.js";
 import { socketPathBytesMax } from "../rpc/unix-socket.js";
 import { byteSizeForm, fromByteSize } from "../system/byte-size.js";
 

@@ -7,11 +7,11 @@ import {
   ControllerServiceCapability_RPC_Type as RpcType,
 } from "../gen/csi/csi.js";
 import type { VolumeHealth } from "../health/volume-health.js";
-import type { Pools } from "../pools/pools.js";
-import type { Volume } from "../pools/volume.js";
-import type { VolumeExpander } from "../pools/volume-expander.js";
-import type { VolumeModifier } from "../pools/volume-modifier.js";
-import type { VolumeProvisioner } from "../pools/volume-provisioner.js";
+import type { Pools } from "../pools/pool/pools.js";
+import type { VolumeExpander } from "../pools/provisioning/volume-expander.js";
+import type { VolumeModifier } from "../pools/provisioning/volume-modifier.js";
+import type { VolumeProvisioner } from "../pools/provisioning/volume-provisioner.js";
+import type { Volume } from "../pools/volume/volume.js";
 import { fromProtoRange } from "../rpc/capacity-range.js";
 import { fromProtoContentSource, toProtoContentSource } from "../rpc/content-source.js";
 import type { Handlers } from "../rpc/handler.js";

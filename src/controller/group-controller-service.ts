@@ -4,7 +4,7 @@ import {
   type VolumeGroupSnapshot as ProtoGroup,
   GroupControllerServiceCapability_RPC_Type as RpcType,
 } from "../gen/csi/csi.js";
-import type { GroupView, SnapshotGroups } from "../pools/snapshot-groups.js";
+import type { GroupView, SnapshotGroups } from "../pools/snapshots/snapshot-groups.js";
 import type { Handlers } from "../rpc/handler.js";
 import { requireField, requireId } from "../rpc/required.js";
 import type { NodeTopology } from "../rpc/topology.js";

@@ -1,5 +1,5 @@
 import { DriverError } from "../errors.js";
-import { isVolumeId } from "../pools/volume-id.js";
+import { isVolumeId } from "../pools/volume/volume-id.js";
 
 /** What can be listed: things with ids that are formed like those of volumes. */
 export interface Listed {

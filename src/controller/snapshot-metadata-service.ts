@@ -5,7 +5,7 @@ import {
   type GetMetadataAllocatedResponse,
   type SnapshotMetadataServer,
 } from "../gen/csi/csi.js";
-import type { ChangedBlocks, SnapshotImage } from "../pools/changed-blocks.js";
+import type { ChangedBlocks, SnapshotImage } from "../pools/images/changed-blocks.js";
 import type { Handlers } from "../rpc/handler.js";
 import { requireField } from "../rpc/required.js";
 import type { FileRange } from "../system/image-files.js";

@@ -1,7 +1,7 @@
 import type { ControllerServer, ListSnapshotsRequest, Snapshot as ProtoSnapshot } from "../gen/csi/csi.js";
-import type { Snapshot } from "../pools/snapshot.js";
-import type { SnapshotIndex } from "../pools/snapshot-index.js";
-import type { Snapshotter } from "../pools/snapshotter.js";
+import type { SnapshotIndex } from "../pools/snapshots/snapshot-index.js";
+import type { Snapshotter } from "../pools/snapshots/snapshotter.js";
+import type { Snapshot } from "../pools/volume/snapshot.js";
 import type { Handlers } from "../rpc/handler.js";
 import { requireField, requireId } from "../rpc/required.js";
 import type { NodeTopology } from "../rpc/topology.js";

@@ -5,10 +5,10 @@ import type {
   ValidateVolumeCapabilitiesRequest,
   ValidateVolumeCapabilitiesResponse,
 } from "../gen/csi/csi.js";
-import { listDifferent } from "../pools/parameter-values.js";
-import type { Pools } from "../pools/pools.js";
-import type { Volume } from "../pools/volume.js";
-import { explainDifference } from "../pools/volume-comparison.js";
+import { listDifferent } from "../pools/parameters/parameter-values.js";
+import type { Pools } from "../pools/pool/pools.js";
+import { explainDifference } from "../pools/provisioning/volume-comparison.js";
+import type { Volume } from "../pools/volume/volume.js";
 import type { Handlers } from "../rpc/handler.js";
 import { requireVolumeId } from "../rpc/required.js";
 import { fromProtoCapabilities } from "../rpc/volume-capability.js";

@@ -4,10 +4,10 @@ import type {
   ControllerServer,
   Volume as ProtoVolume,
 } from "../gen/csi/csi.js";
-import type { Pools } from "../pools/pools.js";
-import type { Volume } from "../pools/volume.js";
-import type { VolumeExpander } from "../pools/volume-expander.js";
-import type { VolumeModifier } from "../pools/volume-modifier.js";
+import type { Pools } from "../pools/pool/pools.js";
+import type { VolumeExpander } from "../pools/provisioning/volume-expander.js";
+import type { VolumeModifier } from "../pools/provisioning/volume-modifier.js";
+import type { Volume } from "../pools/volume/volume.js";
 import { fromProtoRange } from "../rpc/capacity-range.js";
 import type { Handlers } from "../rpc/handler.js";
 import { requireVolumeId } from "../rpc/required.js";

@@ -1,8 +1,8 @@
 import { rename } from "node:fs/promises";
 import { afterEach, beforeEach, expect, test } from "@jest/globals";
-import { EphemeralProvisioner } from "../pools/ephemeral-provisioner.js";
-import { defaultEphemeralRules } from "../pools/ephemeral-rules.js";
-import type { PoolState } from "../pools/pool-watch.js";
+import { defaultEphemeralRules } from "../pools/parameters/ephemeral-rules.js";
+import type { PoolState } from "../pools/pool/pool-watch.js";
+import { EphemeralProvisioner } from "../pools/provisioning/ephemeral-provisioner.js";
 import { toProtoStorageHealth } from "../rpc/health.js";
 import { blockCapability, mebibyte, mountCapability, Workspace } from "../testing/workspace.js";
 import type { StorageFinding } from "./finding.js";

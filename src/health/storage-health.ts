@@ -1,9 +1,9 @@
 import { BlockDeviceError, type BlockDevices } from "../engine/block-devices.js";
 import { toMessage } from "../errors.js";
-import type { Pool } from "../pools/pool.js";
-import { findPoolFault } from "../pools/pool-presence.js";
-import type { PoolState, PoolWatch } from "../pools/pool-watch.js";
-import type { Pools } from "../pools/pools.js";
+import type { Pool } from "../pools/pool/pool.js";
+import { findPoolFault } from "../pools/pool/pool-presence.js";
+import type { PoolState, PoolWatch } from "../pools/pool/pool-watch.js";
+import type { Pools } from "../pools/pool/pools.js";
 import { within } from "../system/within.js";
 import type { StorageFinding } from "./finding.js";
 import type { IoErrorHistory } from "./io-error-history.js";

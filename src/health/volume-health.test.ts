@@ -2,7 +2,7 @@ import { rename, rm, truncate, writeFile } from "node:fs/promises";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { BlockDeviceError } from "../engine/block-devices.js";
 import { toDeviceSpec } from "../node/device-spec.js";
-import type { Volume } from "../pools/volume.js";
+import type { Volume } from "../pools/volume/volume.js";
 import { blockCapability, mebibyte, rejectionOf, Workspace } from "../testing/workspace.js";
 import { IoErrorHistory } from "./io-error-history.js";
 import { VolumeHealth } from "./volume-health.js";

@@ -2,10 +2,10 @@ import { stat } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type BlockDevice, BlockDeviceError, type BlockDevices } from "../engine/block-devices.js";
 import { hasErrno, toMessage } from "../errors.js";
-import { imageSizeBytesOf } from "../pools/image-size.js";
-import { findPoolFault } from "../pools/pool-presence.js";
-import type { UnusableVolume } from "../pools/pool-scan.js";
-import type { Volume } from "../pools/volume.js";
+import { findPoolFault } from "../pools/pool/pool-presence.js";
+import type { UnusableVolume } from "../pools/pool/pool-scan.js";
+import { imageSizeBytesOf } from "../pools/volume/image-size.js";
+import type { Volume } from "../pools/volume/volume.js";
 import type { StorageFinding, VolumeFinding } from "./finding.js";
 import { askEngine, checkStorage, type StorageHealthParts } from "./storage-health.js";
 

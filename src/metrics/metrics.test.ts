@@ -3,7 +3,7 @@ import type { DriverParts } from "../driver.js";
 import { IoErrorHistory } from "../health/io-error-history.js";
 import { listFullPools } from "../health/storage-health.js";
 import { createSilentLogger } from "../log.js";
-import { PollingPoolWatch } from "../pools/pool-watch.js";
+import { PollingPoolWatch } from "../pools/pool/pool-watch.js";
 import { DriverRig, mountCapability, range } from "../testing/driver-rig.js";
 import { rpcs } from "../testing/rpc-client.js";
 import type { Workspace } from "../testing/workspace.js";

@@ -1,6 +1,6 @@
 import { Gauge, type Registry } from "prom-client";
-import type { PoolState, PoolWatch } from "../pools/pool-watch.js";
-import type { Pools } from "../pools/pools.js";
+import type { PoolState, PoolWatch } from "../pools/pool/pool-watch.js";
+import type { Pools } from "../pools/pool/pools.js";
 
 /** What a scrape reads of pools: all of it is in memory. */
 export interface PoolSources {

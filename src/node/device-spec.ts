@@ -1,7 +1,7 @@
 import type { BlockDeviceSpec } from "../engine/block-devices.js";
-import { imageSizeBytesOf } from "../pools/image-size.js";
-import type { Pool } from "../pools/pool.js";
-import type { Volume, VolumeCapability } from "../pools/volume.js";
+import type { Pool } from "../pools/pool/pool.js";
+import { imageSizeBytesOf } from "../pools/volume/image-size.js";
+import type { Volume, VolumeCapability } from "../pools/volume/volume.js";
 
 /**
  * The device that a volume needs for a use. Only raw block access makes the device itself read-only: a file system

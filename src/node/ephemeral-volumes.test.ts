@@ -2,8 +2,8 @@ import { mkdir, readdir, rmdir } from "node:fs/promises";
 import { dirname } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { BlockDeviceError } from "../engine/block-devices.js";
-import type { EphemeralRules } from "../pools/ephemeral-rules.js";
-import type { MountCapability, PodClaim } from "../pools/volume.js";
+import type { EphemeralRules } from "../pools/parameters/ephemeral-rules.js";
+import type { MountCapability, PodClaim } from "../pools/volume/volume.js";
 import { blockCapability, mebibyte, mountCapability, rejectionOf, Workspace } from "../testing/workspace.js";
 import { type EphemeralRequest, EphemeralVolumes } from "./ephemeral-volumes.js";
 

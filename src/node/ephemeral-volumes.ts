@@ -1,7 +1,7 @@
 import { DriverError } from "../errors.js";
-import { type EphemeralOrder, EphemeralProvisioner } from "../pools/ephemeral-provisioner.js";
-import type { EphemeralRules } from "../pools/ephemeral-rules.js";
-import type { MountCapability, PodClaim, Volume, VolumeCapability } from "../pools/volume.js";
+import type { EphemeralRules } from "../pools/parameters/ephemeral-rules.js";
+import { type EphemeralOrder, EphemeralProvisioner } from "../pools/provisioning/ephemeral-provisioner.js";
+import type { MountCapability, PodClaim, Volume, VolumeCapability } from "../pools/volume/volume.js";
 import type { MountEntry } from "../system/mountinfo.js";
 import { DeviceMounts } from "./device-mounts.js";
 import { FilesystemStager } from "./filesystem-stager.js";

@@ -1,7 +1,7 @@
 import { readdir, readFile, realpath } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { hasErrno } from "../errors.js";
-import type { FsType } from "../pools/volume.js";
+import type { FsType } from "../pools/volume/volume.js";
 
 /** Errors that a file system has counted without giving up. */
 export interface ErrorCount {

@@ -1,5 +1,5 @@
 import { DriverError } from "../errors.js";
-import { type FsType, mayHaveTwin, type Volume } from "../pools/volume.js";
+import { type FsType, mayHaveTwin, type Volume } from "../pools/volume/volume.js";
 import type { NumberedDevice } from "./device-mounts.js";
 import type { NodeDependencies } from "./node-dependencies.js";
 

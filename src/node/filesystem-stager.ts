@@ -1,6 +1,6 @@
 import { DriverError, toMessage } from "../errors.js";
-import { parseMountFlags } from "../pools/mount-options.js";
-import { defaultFsType, type FsType, type MountCapability, type Volume } from "../pools/volume.js";
+import { parseMountFlags } from "../pools/parameters/mount-options.js";
+import { defaultFsType, type FsType, type MountCapability, type Volume } from "../pools/volume/volume.js";
 import type { MountEntry } from "../system/mountinfo.js";
 import { DeviceMounts, type NumberedDevice } from "./device-mounts.js";
 import { isReadOnlyUse } from "./device-spec.js";

@@ -2,7 +2,7 @@ import { mkdir, readdir, rename, rmdir } from "node:fs/promises";
 import { dirname } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { BlockDeviceError } from "../engine/block-devices.js";
-import { defaultEphemeralRules } from "../pools/ephemeral-rules.js";
+import { defaultEphemeralRules } from "../pools/parameters/ephemeral-rules.js";
 import { KeyedLock } from "../rpc/keyed-lock.js";
 import { createGate } from "../testing/gate.js";
 import { mebibyte, mountCapability, Workspace } from "../testing/workspace.js";

@@ -1,8 +1,8 @@
 import { dirname, join } from "node:path";
 import type { Logger } from "../log.js";
-import type { Pools } from "../pools/pools.js";
-import type { PodClaim } from "../pools/volume.js";
-import type { RunLocked } from "../pools/volume-content.js";
+import type { Pools } from "../pools/pool/pools.js";
+import type { RunLocked } from "../pools/provisioning/volume-content.js";
+import type { PodClaim } from "../pools/volume/volume.js";
 import { RepeatedPass } from "../system/repeated-pass.js";
 import type { EphemeralVolumes } from "./ephemeral-volumes.js";
 import { mayExist } from "./target-path.js";

@@ -1,6 +1,6 @@
 import { access, constants, lstat, open, opendir, readFile, stat } from "node:fs/promises";
 import { hasErrno, toMessage } from "../errors.js";
-import type { FsType } from "../pools/volume.js";
+import type { FsType } from "../pools/volume/volume.js";
 import type { RunCommand } from "../system/command.js";
 import { type MountEntry, readMountInfo } from "../system/mountinfo.js";
 

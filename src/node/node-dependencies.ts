@@ -1,5 +1,5 @@
 import type { Logger } from "../log.js";
-import type { Pools } from "../pools/pools.js";
+import type { Pools } from "../pools/pool/pools.js";
 import type { Filesystems } from "./filesystems/filesystems.js";
 import type { Mounter } from "./mounter.js";
 import type { VolumeDevices } from "./volume-devices.js";

@@ -7,7 +7,7 @@ import {
   type VolumeUsage,
 } from "../gen/csi/csi.js";
 import type { VolumeHealth } from "../health/volume-health.js";
-import { isEphemeral, pickAttributes, readPodIdentity } from "../pools/ephemeral-attributes.js";
+import { isEphemeral, pickAttributes, readPodIdentity } from "../pools/parameters/ephemeral-attributes.js";
 import { fromProtoRange } from "../rpc/capacity-range.js";
 import type { Handlers } from "../rpc/handler.js";
 import { requireField, requireVolumeId } from "../rpc/required.js";

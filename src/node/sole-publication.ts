@@ -1,7 +1,7 @@
 import { DriverError } from "../errors.js";
-import type { Pools } from "../pools/pools.js";
-import type { AccessMode, Volume } from "../pools/volume.js";
-import type { VolumeMark } from "../pools/volume-mark.js";
+import type { Pools } from "../pools/pool/pools.js";
+import type { VolumeMark } from "../pools/records/volume-mark.js";
+import type { AccessMode, Volume } from "../pools/volume/volume.js";
 import type { MountEntry } from "../system/mountinfo.js";
 
 const soleMode: AccessMode = "SINGLE_NODE_SINGLE_WRITER";

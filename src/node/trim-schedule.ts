@@ -1,5 +1,5 @@
-import type { Volume } from "../pools/volume.js";
-import type { VolumeMark } from "../pools/volume-mark.js";
+import type { VolumeMark } from "../pools/records/volume-mark.js";
+import type { Volume } from "../pools/volume/volume.js";
 import { RepeatedPass } from "../system/repeated-pass.js";
 import { DeviceMounts } from "./device-mounts.js";
 import type { NodeDependencies } from "./node-dependencies.js";

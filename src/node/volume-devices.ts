@@ -1,10 +1,10 @@
 import type { BlockDevice, BlockDevices } from "../engine/block-devices.js";
 import { DriverError } from "../errors.js";
-import { detachDevice } from "../pools/detach.js";
-import { growDevice } from "../pools/device-size.js";
-import { applyLimits, effectiveLimits } from "../pools/limits.js";
-import type { Pools } from "../pools/pools.js";
-import type { Volume, VolumeCapability } from "../pools/volume.js";
+import type { Pools } from "../pools/pool/pools.js";
+import { detachDevice } from "../pools/provisioning/detach.js";
+import { growDevice } from "../pools/volume/device-size.js";
+import { applyLimits, effectiveLimits } from "../pools/volume/limits.js";
+import type { Volume, VolumeCapability } from "../pools/volume/volume.js";
 import type { DeviceMapping, Secrets } from "./device-mapping.js";
 import { type NumberedDevice, numberDevice } from "./device-mounts.js";
 import { toDeviceSpec } from "./device-spec.js";

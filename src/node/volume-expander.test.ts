@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test } from "@jest/globals";
-import type { MountCapability, Volume, VolumeCapability } from "../pools/volume.js";
+import type { MountCapability, Volume, VolumeCapability } from "../pools/volume/volume.js";
 import { blockCapability, mebibyte, mountCapability, rejectionOf, Workspace } from "../testing/workspace.js";
 import { VolumeExpander } from "./volume-expander.js";
 import { VolumePublisher } from "./volume-publisher.js";

@@ -1,6 +1,6 @@
 import { DriverError } from "../errors.js";
-import type { CapacityRange } from "../pools/capacity-range.js";
-import { type FsType, fsTypes, type Volume } from "../pools/volume.js";
+import type { CapacityRange } from "../pools/parameters/capacity-range.js";
+import { type FsType, fsTypes, type Volume } from "../pools/volume/volume.js";
 import type { Secrets } from "./device-mapping.js";
 import { DeviceMounts, type NumberedDevice } from "./device-mounts.js";
 import { findFault } from "./mount-fault.js";

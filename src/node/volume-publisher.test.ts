@@ -1,6 +1,6 @@
 import { lstat, mkdir, readdir, writeFile } from "node:fs/promises";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
-import type { AccessMode, Volume, VolumeCapability } from "../pools/volume.js";
+import type { AccessMode, Volume, VolumeCapability } from "../pools/volume/volume.js";
 import { blockCapability, mebibyte, mountCapability, rejectionOf, Workspace } from "../testing/workspace.js";
 import { VolumePublisher } from "./volume-publisher.js";
 import { VolumeStager } from "./volume-stager.js";

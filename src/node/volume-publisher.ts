@@ -1,5 +1,5 @@
 import { DriverError } from "../errors.js";
-import type { VolumeCapability } from "../pools/volume.js";
+import type { VolumeCapability } from "../pools/volume/volume.js";
 import type { MountEntry } from "../system/mountinfo.js";
 import { DeviceMounts, type NumberedDevice } from "./device-mounts.js";
 import { isReadOnlyUse } from "./device-spec.js";

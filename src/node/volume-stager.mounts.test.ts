@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
-import type { MountCapability, Volume } from "../pools/volume.js";
+import type { MountCapability, Volume } from "../pools/volume/volume.js";
 import { mebibyte, mountCapability, rejectionOf, type Workspace } from "../testing/workspace.js";
 import { foreignMount, StagerRig } from "./testing/stager-rig.js";
 

@@ -2,7 +2,7 @@ import { writeFile } from "node:fs/promises";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { BlockDeviceError } from "../engine/block-devices.js";
 import { DriverError } from "../errors.js";
-import type { MountCapability } from "../pools/volume.js";
+import type { MountCapability } from "../pools/volume/volume.js";
 import { blockCapability, mebibyte, mountCapability, rejectionOf, type Workspace } from "../testing/workspace.js";
 import { foreignMount, StagerRig } from "./testing/stager-rig.js";
 

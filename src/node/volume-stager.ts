@@ -1,7 +1,7 @@
 import { DriverError } from "../errors.js";
-import { explainMismatch } from "../pools/capability-check.js";
-import type { Volume, VolumeCapability } from "../pools/volume.js";
-import { isVolumeId } from "../pools/volume-id.js";
+import { explainMismatch } from "../pools/volume/capability-check.js";
+import type { Volume, VolumeCapability } from "../pools/volume/volume.js";
+import { isVolumeId } from "../pools/volume/volume-id.js";
 import type { Secrets } from "./device-mapping.js";
 import { DeviceMounts } from "./device-mounts.js";
 import { FilesystemStager } from "./filesystem-stager.js";

@@ -1,9 +1,9 @@
 import { statfs } from "node:fs/promises";
 import { isAbsolute } from "node:path";
 import { DriverError } from "../errors.js";
-import { minBytes } from "../pools/bytes.js";
-import { readAllocatedBytes } from "../pools/image.js";
-import type { Volume } from "../pools/volume.js";
+import { readAllocatedBytes } from "../pools/images/image.js";
+import { minBytes } from "../pools/volume/bytes.js";
+import type { Volume } from "../pools/volume/volume.js";
 import { DeviceMounts } from "./device-mounts.js";
 import type { NodeDependencies } from "./node-dependencies.js";
 import { resolveTargetPath } from "./target-path.js";

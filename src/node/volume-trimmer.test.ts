@@ -1,6 +1,6 @@
 import { rmdir, utimes } from "node:fs/promises";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
-import type { Volume } from "../pools/volume.js";
+import type { Volume } from "../pools/volume/volume.js";
 import { createGate } from "../testing/gate.js";
 import { mebibyte, mountCapability, Workspace } from "../testing/workspace.js";
 import { TrimSchedule } from "./trim-schedule.js";

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { readAllocatedBytes } from "../pools/image.js";
-import type { Volume } from "../pools/volume.js";
+import { readAllocatedBytes } from "../pools/images/image.js";
+import type { Volume } from "../pools/volume/volume.js";
 import type { NodeDependencies } from "./node-dependencies.js";
 
 /** What trimming has brought since this process started. */

@@ -1,6 +1,6 @@
 import { DriverError } from "../errors.js";
 import type { VolumeContentSource as ProtoContentSource } from "../gen/csi/csi.js";
-import type { ContentSource } from "../pools/volume.js";
+import type { ContentSource } from "../pools/volume/volume.js";
 import { requireField } from "./required.js";
 
 /** The source that a request names; one that names neither snapshot nor volume is invalid. */

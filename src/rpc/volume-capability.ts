@@ -3,8 +3,8 @@ import {
   type VolumeCapability as ProtoCapability,
   VolumeCapability_AccessMode_Mode as ProtoMode,
 } from "../gen/csi/csi.js";
-import { parseMountFlags } from "../pools/mount-options.js";
-import { type AccessMode, accessModes, type FsType, fsTypes, type VolumeCapability } from "../pools/volume.js";
+import { parseMountFlags } from "../pools/parameters/mount-options.js";
+import { type AccessMode, accessModes, type FsType, fsTypes, type VolumeCapability } from "../pools/volume/volume.js";
 
 /** Reads the capabilities of a request: at least one, each complete and offered by this driver. */
 export function fromProtoCapabilities(capabilities: readonly ProtoCapability[]): VolumeCapability[] {

@@ -5,8 +5,8 @@ import { FakeBlockDevices } from "../../src/engine/testing/fake-block-devices.js
 import { createLogger } from "../../src/log.js";
 import { FakeFilesystems } from "../../src/node/testing/fake-filesystems.js";
 import { FakeMounter } from "../../src/node/testing/fake-mounter.js";
-import { openPools } from "../../src/pools/open-pools.js";
-import { openSnapshots } from "../../src/pools/open-snapshots.js";
+import { openPools } from "../../src/pools/pool/open-pools.js";
+import { openSnapshots } from "../../src/pools/snapshots/open-snapshots.js";
 import { createCommandRunner } from "../../src/system/command.js";
 import { FakeImageFiles } from "../../src/system/testing/fake-image-files.js";
 

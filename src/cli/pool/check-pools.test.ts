@@ -1,7 +1,7 @@
 import { mkdir, readdir, readFile, rename, rm, symlink, truncate, writeFile } from "node:fs/promises";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { FakeNode, toSpec } from "../../engine/testing/fake-node.js";
-import type { Volume } from "../../pools/volume.js";
+import type { Volume } from "../../pools/volume/volume.js";
 import { acquireFileLock } from "../../system/file-lock.js";
 import { mebibyte, Workspace } from "../../testing/workspace.js";
 import { PoolBench } from "./testing/pool-bench.js";

@@ -1,19 +1,19 @@
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { hasErrno, toMessage } from "../../errors.js";
-import type { PoolRequest } from "../../pools/open-pools.js";
-import { Pool } from "../../pools/pool.js";
+import { SpaceAccounts } from "../../pools/capacity/space-accounts.js";
+import type { PoolRequest } from "../../pools/pool/open-pools.js";
+import { Pool } from "../../pools/pool/pool.js";
+import { type PoolContent, scanPool } from "../../pools/pool/pool-scan.js";
 import {
   explainOwner,
   findPoolRecord,
   type PoolRecord,
   resolveDirectory,
   toPoolDirectory,
-} from "../../pools/pool-directory.js";
-import { PoolRegistry } from "../../pools/pool-registry.js";
-import { type PoolContent, scanPool } from "../../pools/pool-scan.js";
-import { emptySnapshotContent, type SnapshotContent, scanSnapshots } from "../../pools/snapshot-scan.js";
-import { SpaceAccounts } from "../../pools/space-accounts.js";
+} from "../../pools/records/pool-directory.js";
+import { PoolRegistry } from "../../pools/records/pool-registry.js";
+import { emptySnapshotContent, type SnapshotContent, scanSnapshots } from "../../pools/snapshots/snapshot-scan.js";
 import type { RunCommand } from "../../system/command.js";
 import type { ImageFiles } from "../../system/image-files.js";
 import type { PoolPlace } from "./pool-command.js";

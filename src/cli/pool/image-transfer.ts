@@ -1,5 +1,5 @@
 import { DriverError } from "../../errors.js";
-import { createEmptyImage, createSparseImage } from "../../pools/image.js";
+import { createEmptyImage, createSparseImage } from "../../pools/images/image.js";
 import { CommandError, type RunCommand } from "../../system/command.js";
 import type { SourceImage } from "./image-format.js";
 import type { ImageFormat } from "./pool-command.js";

@@ -1,10 +1,10 @@
 import { DriverError } from "../../errors.js";
 import { createSilentLogger } from "../../log.js";
-import { chooseSizeBytes } from "../../pools/capacity-range.js";
-import { parseVolumeParameters } from "../../pools/parameters.js";
-import { Pools } from "../../pools/pools.js";
-import { fsTypes, type Volume, type VolumeCapability } from "../../pools/volume.js";
-import { createVolumeId } from "../../pools/volume-id.js";
+import { chooseSizeBytes } from "../../pools/parameters/capacity-range.js";
+import { parseVolumeParameters } from "../../pools/parameters/parameters.js";
+import { Pools } from "../../pools/pool/pools.js";
+import { fsTypes, type Volume, type VolumeCapability } from "../../pools/volume/volume.js";
+import { createVolumeId } from "../../pools/volume/volume-id.js";
 import { isAtOrBelow } from "../../system/mountinfo.js";
 import { ConfigError } from "../values.js";
 import { type FoundPool, findPools, isFound } from "./found-pool.js";

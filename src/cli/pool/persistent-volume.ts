@@ -1,5 +1,5 @@
 import { stringify } from "yaml";
-import type { Volume, VolumeCapability } from "../../pools/volume.js";
+import type { Volume, VolumeCapability } from "../../pools/volume/volume.js";
 import { NodeTopology } from "../../rpc/topology.js";
 
 /** What of a PersistentVolume is not the volume's. */

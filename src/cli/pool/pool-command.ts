@@ -1,5 +1,5 @@
-import type { PoolRequest } from "../../pools/open-pools.js";
-import type { Provisioning } from "../../pools/volume.js";
+import type { PoolRequest } from "../../pools/pool/open-pools.js";
+import type { Provisioning } from "../../pools/volume/volume.js";
 
 /** Which pools a command is about, and whose they are. */
 export interface PoolPlace {

@@ -1,10 +1,10 @@
 import { lstat, readdir } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { hasErrno } from "../../errors.js";
-import { groupPath } from "../../pools/group-files.js";
-import { PoolRegistry } from "../../pools/pool-registry.js";
-import { isVolumeId } from "../../pools/volume-id.js";
-import { volumeMarkNames } from "../../pools/volume-mark.js";
+import { PoolRegistry } from "../../pools/records/pool-registry.js";
+import { volumeMarkNames } from "../../pools/records/volume-mark.js";
+import { groupPath } from "../../pools/snapshots/group-files.js";
+import { isVolumeId } from "../../pools/volume/volume-id.js";
 import { temporaryPathOf } from "../../system/files.js";
 import type { Finding } from "./finding.js";
 import { type AbsentPool, type FoundPool, isFound } from "./found-pool.js";

@@ -1,7 +1,7 @@
 import { basename, resolve } from "node:path";
 import { type Command, Option } from "commander";
 import type { Environment, NodeFlags } from "../../config.js";
-import { isVolumeId } from "../../pools/volume-id.js";
+import { isVolumeId } from "../../pools/volume/volume-id.js";
 import { addPlaceFlags } from "../place-flags.js";
 import { ConfigError, parseByteSize } from "../values.js";
 import { imageFormats, type PoolCommand, type PoolPlace } from "./pool-command.js";

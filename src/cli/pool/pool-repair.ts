@@ -3,7 +3,7 @@ import { dirname, join } from "node:path";
 import { CopyRecords } from "../../engine/copy-records.js";
 import { FileJournal } from "../../engine/journal.js";
 import { DriverError, toMessage } from "../../errors.js";
-import type { Pool } from "../../pools/pool.js";
+import type { Pool } from "../../pools/pool/pool.js";
 import { syncDirectory } from "../../system/files.js";
 import type { Finding, Remedy } from "./finding.js";
 import { type AbsentPool, type FoundPool, isFound } from "./found-pool.js";

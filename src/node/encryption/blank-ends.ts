@@ -1,5 +1,5 @@
 import { open } from "node:fs/promises";
-import { minBytes } from "../../pools/bytes.js";
+import { minBytes } from "../../pools/volume/bytes.js";
 
 const endBytes = 1024n ** 2n;
 

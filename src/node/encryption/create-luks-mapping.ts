@@ -1,5 +1,5 @@
 import type { Logger } from "../../log.js";
-import type { Pools } from "../../pools/pools.js";
+import type { Pools } from "../../pools/pool/pools.js";
 import type { RunCommand } from "../../system/command.js";
 import { LinuxFilesystems } from "../filesystems/filesystems.js";
 import { blankEnds } from "./blank-ends.js";

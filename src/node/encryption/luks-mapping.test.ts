@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
-import type { Volume } from "../../pools/volume.js";
+import type { Volume } from "../../pools/volume/volume.js";
 import { mebibyte, mountCapability, rejectionOf, Workspace } from "../../testing/workspace.js";
 import { noMapping } from "../device-mapping.js";
 import type { NumberedDevice } from "../device-mounts.js";

@@ -1,7 +1,7 @@
 import { basename } from "node:path";
 import { DriverError, toMessage } from "../../errors.js";
-import { volumeSizeBytesOf } from "../../pools/image-size.js";
-import type { Volume } from "../../pools/volume.js";
+import { volumeSizeBytesOf } from "../../pools/volume/image-size.js";
+import type { Volume } from "../../pools/volume/volume.js";
 import { CommandError } from "../../system/command.js";
 import type { DeviceMapping, Secrets } from "../device-mapping.js";
 import type { NumberedDevice } from "../device-mounts.js";

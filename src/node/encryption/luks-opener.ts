@@ -1,10 +1,10 @@
 import { randomUUID } from "node:crypto";
 import { DriverError } from "../../errors.js";
 import type { Logger } from "../../log.js";
-import { headerSizeBytesOf } from "../../pools/image-size.js";
-import type { Pools } from "../../pools/pools.js";
-import type { Volume } from "../../pools/volume.js";
-import type { VolumeMark } from "../../pools/volume-mark.js";
+import type { Pools } from "../../pools/pool/pools.js";
+import type { VolumeMark } from "../../pools/records/volume-mark.js";
+import { headerSizeBytesOf } from "../../pools/volume/image-size.js";
+import type { Volume } from "../../pools/volume/volume.js";
 import { KeyedMutex } from "../../system/keyed-mutex.js";
 import type { NumberedDevice } from "../device-mounts.js";
 import type { Filesystems } from "../filesystems/filesystems.js";

@@ -1,5 +1,5 @@
 import { DriverError } from "../../errors.js";
-import type { Ext4FormatOptions } from "../../pools/format-options.js";
+import type { Ext4FormatOptions } from "../../pools/volume/format-options.js";
 import { CommandError, type RunCommand } from "../../system/command.js";
 import { reportOf, shorten } from "./check-report.js";
 import { checkTimeoutMs, type FilesystemTools, formatTimeoutMs } from "./filesystem-tools.js";

@@ -1,4 +1,4 @@
-import type { FormatOptions } from "../../pools/format-options.js";
+import type { FormatOptions } from "../../pools/volume/format-options.js";
 import type { RunCommand } from "../../system/command.js";
 
 export interface FormatRequest {

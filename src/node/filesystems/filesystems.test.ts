@@ -2,8 +2,8 @@ import { mkdtemp, open, readFile, rm, truncate, writeFile } from "node:fs/promis
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
-import type { FormatOptions } from "../../pools/format-options.js";
-import type { FsType } from "../../pools/volume.js";
+import type { FormatOptions } from "../../pools/volume/format-options.js";
+import type { FsType } from "../../pools/volume/volume.js";
 import { CommandError } from "../../system/command.js";
 import { rejectionOf, runRealCommand } from "../../testing/workspace.js";
 import { LinuxFilesystems } from "./filesystems.js";

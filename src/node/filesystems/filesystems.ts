@@ -1,6 +1,6 @@
 import { open } from "node:fs/promises";
 import { DriverError, toMessage } from "../../errors.js";
-import type { FsType } from "../../pools/volume.js";
+import type { FsType } from "../../pools/volume/volume.js";
 import { CommandError, type RunCommand } from "../../system/command.js";
 import { btrfsTools } from "./btrfs-tools.js";
 import { ext4Tools } from "./ext4-tools.js";

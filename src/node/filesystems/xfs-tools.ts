@@ -1,4 +1,4 @@
-import type { XfsFormatOptions } from "../../pools/format-options.js";
+import type { XfsFormatOptions } from "../../pools/volume/format-options.js";
 import type { RunCommand } from "../../system/command.js";
 import { reportOf } from "./check-report.js";
 import { checkTimeoutMs, type FilesystemTools, formatTimeoutMs } from "./filesystem-tools.js";

@@ -1,5 +1,5 @@
 import { lstat } from "node:fs/promises";
-import type { FsType } from "../../pools/volume.js";
+import type { FsType } from "../../pools/volume/volume.js";
 import type { FilesystemTools, FormatRequest } from "../filesystems/filesystem-tools.js";
 import type { Filesystems, TrimOptions } from "../filesystems/filesystems.js";
 

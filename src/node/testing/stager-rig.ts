@@ -1,4 +1,4 @@
-import type { Volume, VolumeCapability } from "../../pools/volume.js";
+import type { Volume, VolumeCapability } from "../../pools/volume/volume.js";
 import type { MountEntry } from "../../system/mountinfo.js";
 import { mebibyte, mountCapability, Workspace } from "../../testing/workspace.js";
 import { VolumeStager } from "../volume-stager.js";

@@ -2,7 +2,7 @@ import { closeSync, openSync, readSync, writeSync } from "node:fs";
 import type { FakeBlockDevices } from "../../engine/testing/fake-block-devices.js";
 import type { FilesystemTools } from "../../node/filesystems/filesystem-tools.js";
 import type { Filesystems } from "../../node/filesystems/filesystems.js";
-import type { FsType } from "../../pools/volume.js";
+import type { FsType } from "../../pools/volume/volume.js";
 import type { CrashSwitch } from "../crash-switch.js";
 
 const signatureOffset = 1024;

@@ -2,7 +2,7 @@ import { closeSync, fsyncSync, openSync, writeSync } from "node:fs";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
-import { sharedExtentsMax } from "../../../src/pools/block-sharing.js";
+import { sharedExtentsMax } from "../../../src/pools/copies/block-sharing.js";
 import { createRandomFile, writeToDevice } from "./support/device-io.js";
 import { mountPoolDisk } from "./support/pool-place.js";
 import { runCommand } from "./support/run-command.js";

@@ -1,6 +1,6 @@
 import { createSilentLogger } from "../../../log.js";
 import { LinuxFilesystems } from "../../../node/filesystems/filesystems.js";
-import type { Volume } from "../../../pools/volume.js";
+import type { Volume } from "../../../pools/volume/volume.js";
 import type { MountEntry } from "../../../system/mountinfo.js";
 import { blockCapability, mebibyte, runRealCommand, type Workspace } from "../../../testing/workspace.js";
 import type { PoolCommand } from "../pool-command.js";

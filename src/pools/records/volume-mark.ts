@@ -1,0 +1,54 @@
+import { rm, stat } from "node:fs/promises";
+import { dirname } from "node:path";
+import { hasErrno } from "../../errors.js";
+import { syncDirectory, writeFileDurably } from "../../system/files.js";
+
+/**
+ * What the file beside an image says by being there:
+ * - `formatting`: a file system is being made on a device that was blank. It is there from before mkfs until after it, so
+ *   what a device holds while it is there is an unfinished file system, and nobody's data.
+ * - `identity-renewed`: the file system of a copy has a uuid of its own.
+ * - `encrypting`: a header is being made on a device that was blank, in the same way as with `formatting`.
+ * - `encrypted`: the image has had a header. One without it is damaged, and never blank.
+ * - `header-bound`: the header of a copy names the copy and not its source.
+ * - `sole-publication`: the volume was published to a single writer the last time that it was published nowhere else.
+ * - `trimmed`: when unused space was last given back to the pool.
+ */
+export const volumeMarkNames = [
+  "formatting",
+  "identity-renewed",
+  "encrypting",
+  "encrypted",
+  "header-bound",
+  "sole-publication",
+  "trimmed",
+] as const;
+export type VolumeMarkName = (typeof volumeMarkNames)[number];
+
+/** An empty file beside an image, durable when `set` and when `clear` has returned. */
+export class VolumeMark {
+  constructor(readonly path: string) {}
+
+  async isSet(): Promise<boolean> {
+    return (await this.findTimeMs()) !== undefined;
+  }
+
+  /** When it was set last, in milliseconds since the epoch. */
+  async findTimeMs(): Promise<number | undefined> {
+    try {
+      return (await stat(this.path)).mtimeMs;
+    } catch (error) {
+      if (hasErrno(error, "ENOENT")) return undefined;
+      throw error;
+    }
+  }
+
+  async set(): Promise<void> {
+    await writeFileDurably(this.path, "");
+  }
+
+  async clear(): Promise<void> {
+    await rm(this.path, { force: true });
+    await syncDirectory(dirname(this.path));
+  }
+}
