@@ -1,5 +1,5 @@
 import { expect, test } from "@jest/globals";
-import type { PlanRow } from "../engine/reconciliation-plan.js";
+import type { PlanRow } from "../engine/reconciliation/reconciliation-plan.js";
 import { FakeAddon } from "../ublk/testing/fake-addon.js";
 import { FakeKernel } from "../ublk/testing/fake-kernel.js";
 import { reader } from "../ublk/testing/fake-machine.js";

@@ -1,5 +1,5 @@
 import type { EngineLogger } from "../engine/logger.js";
-import { formatPlan } from "../engine/reconciliation-plan.js";
+import { formatPlan } from "../engine/reconciliation/reconciliation-plan.js";
 import { reportKernel } from "../engine/report-kernel.js";
 import type { UblkBlockDevices } from "../engine/ublk-block-devices.js";
 import { toMessage } from "../errors.js";

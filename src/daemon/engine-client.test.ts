@@ -6,7 +6,7 @@ import {
   type BlockDeviceSpec,
   blockDeviceErrorCodes,
 } from "../engine/block-devices.js";
-import { waitFor } from "../engine/block-nodes.js";
+import { waitFor } from "../engine/devices/block-nodes.js";
 import { type BlockDevicesHarness, describeBlockDevices } from "../engine/testing/block-devices-contract.js";
 import { toSpec } from "../engine/testing/fake-node.js";
 import { EngineService } from "../gen/engine/v1/engine.js";

@@ -1,7 +1,7 @@
 import type { ClientDuplexStream, ServiceError } from "@grpc/grpc-js";
 import type { AdoptionEntry } from "../engine/block-devices.js";
 import { BlockDeviceError } from "../engine/block-devices.js";
-import type { PlanRow } from "../engine/reconciliation-plan.js";
+import type { PlanRow } from "../engine/reconciliation/reconciliation-plan.js";
 import { EngineService, type HandOverRequest, type HandOverResponse } from "../gen/engine/v1/engine.js";
 import { EngineConnection } from "./engine-connection.js";
 import { fromErrorTrailer } from "./engine-errors.js";

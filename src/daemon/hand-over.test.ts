@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
-import { waitFor } from "../engine/block-nodes.js";
+import { waitFor } from "../engine/devices/block-nodes.js";
 import { toSpec } from "../engine/testing/fake-node.js";
 import type { UblkBlockDevices } from "../engine/ublk-block-devices.js";
 import { createSilentLogger } from "../log.js";

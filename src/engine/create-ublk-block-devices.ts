@@ -1,8 +1,8 @@
 import { join } from "node:path";
 import { loadUblk } from "../ublk/ublk.js";
-import { CopyRecords } from "./copy-records.js";
 import { withFailPoint } from "./fail-point.js";
-import { FileJournal } from "./journal.js";
+import { CopyRecords } from "./journal/copy-records.js";
+import { FileJournal } from "./journal/journal.js";
 import type { EngineLogger } from "./logger.js";
 import { UblkBlockDevices } from "./ublk-block-devices.js";
 

@@ -1,4 +1,4 @@
-import { defaultOldServerTimeoutMs } from "./adoption.js";
+import { defaultOldServerTimeoutMs } from "./devices/adoption.js";
 
 /** How long the engine waits for what others have to do. */
 export interface EngineTimeouts {

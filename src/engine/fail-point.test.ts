@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from "@jest/globals";
 import { withFailPoint } from "./fail-point.js";
-import type { Journal } from "./journal.js";
-import type { JournalEntry } from "./journal-entry.js";
+import type { Journal } from "./journal/journal.js";
+import type { JournalEntry } from "./journal/journal-entry.js";
 
 const entry = { volumeId: "vol", state: "serving" } as JournalEntry;
 let steps: string[];

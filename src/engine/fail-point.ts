@@ -1,5 +1,5 @@
 import { dieAtCommand } from "../ublk/fail-point.js";
-import type { Journal } from "./journal.js";
+import type { Journal } from "./journal/journal.js";
 
 type Moment = "before" | "after";
 type Reach = (moment: Moment, step: string, volumeId: string) => void;

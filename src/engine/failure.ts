@@ -1,6 +1,6 @@
 import { UblkError, type UblkErrorCode } from "../ublk/index.js";
 import { BlockDeviceError, type BlockDeviceErrorCode } from "./block-devices.js";
-import { JournalError } from "./journal-entry.js";
+import { JournalError } from "./journal/journal-entry.js";
 
 const codes: Partial<Record<UblkErrorCode, BlockDeviceErrorCode>> = {
   image_in_use: "in_use",

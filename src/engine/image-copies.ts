@@ -3,11 +3,11 @@ import { KeyedMutex } from "../system/keyed-mutex.js";
 import type { ImageCopyStatus, UblkImageCopy } from "../ublk/image-copy.js";
 import type { Ublk } from "../ublk/ublk.js";
 import { BlockDeviceError, type ImageCopy, type ImageCopySpec } from "./block-devices.js";
-import { type CopyRecord, isSameCopy } from "./copy-record.js";
-import type { CopyRecords } from "./copy-records.js";
-import type { ServedDevice } from "./device-maker.js";
-import { identifyImage } from "./image-identity.js";
-import { JournalError } from "./journal-entry.js";
+import type { ServedDevice } from "./devices/device-maker.js";
+import { type CopyRecord, isSameCopy } from "./journal/copy-record.js";
+import type { CopyRecords } from "./journal/copy-records.js";
+import { identifyImage } from "./journal/image-identity.js";
+import { JournalError } from "./journal/journal-entry.js";
 import type { EngineLogger } from "./logger.js";
 
 /** A copy that this process knows. Without `copy` it cannot be gone on with, and the reason says why. */

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { describe, expect, test } from "@jest/globals";
 import { createGate } from "../testing/gate.js";
 import { deviceStates, toNativeFailure } from "../ublk/testing/fake-kernel.js";
-import type { Journal } from "./journal.js";
+import type { Journal } from "./journal/journal.js";
 import { type BlockDevicesHarness, describeBlockDevices } from "./testing/block-devices-contract.js";
 import { mebibyte, useEngineRig } from "./testing/engine-rig.js";
 import { FakeNode, toSpec } from "./testing/fake-node.js";

@@ -1,6 +1,5 @@
-import { findDeviceUsers } from "../ublk/device-users.js";
+import { findDeviceUsers } from "../ublk/diagnosis/device-users.js";
 import type { Ublk } from "../ublk/ublk.js";
-import { Adoption } from "./adoption.js";
 import {
   type AdoptionEntry,
   type AdoptionReport,
@@ -16,27 +15,28 @@ import {
   type ImageCopy,
   type ImageCopySpec,
 } from "./block-devices.js";
-import { type BlockNodes, machineBlockNodes } from "./block-nodes.js";
-import { ChangeGate } from "./change-gate.js";
-import type { CopyRecords } from "./copy-records.js";
-import { DeviceMaker, type ServedDevice } from "./device-maker.js";
-import { DeviceRemoval } from "./device-removal.js";
-import { DeviceTuning, isFrozen } from "./device-tuning.js";
+import { Adoption } from "./devices/adoption.js";
+import { type BlockNodes, machineBlockNodes } from "./devices/block-nodes.js";
+import { ChangeGate } from "./devices/change-gate.js";
+import { DeviceMaker, type ServedDevice } from "./devices/device-maker.js";
+import { DeviceRemoval } from "./devices/device-removal.js";
+import { DeviceTuning, isFrozen } from "./devices/device-tuning.js";
+import { specMismatch, toFields, toFoundDevice, toServedDevice, toServingFields } from "./devices/entry-views.js";
+import { LettingGo } from "./devices/letting-go.js";
+import { ServedDevices } from "./devices/served-devices.js";
+import { type FindUsers, UsageGuard } from "./devices/usage-guard.js";
+import { type Seen, unknownVolume, VolumeDevices } from "./devices/volume-devices.js";
 import { defaultTimeouts, type EngineTimeouts } from "./engine-timeouts.js";
-import { specMismatch, toFields, toFoundDevice, toServedDevice, toServingFields } from "./entry-views.js";
 import { toBlockDeviceError } from "./failure.js";
 import { ImageCopies } from "./image-copies.js";
-import { findImageChange } from "./image-identity.js";
-import type { Journal } from "./journal.js";
-import { type JournalEntry, matchesSpec } from "./journal-entry.js";
-import { type Match, matchDevice, readKernelView } from "./kernel-view.js";
-import { LettingGo } from "./letting-go.js";
+import type { CopyRecords } from "./journal/copy-records.js";
+import { findImageChange } from "./journal/image-identity.js";
+import type { Journal } from "./journal/journal.js";
+import { type JournalEntry, matchesSpec } from "./journal/journal-entry.js";
 import type { EngineLogger } from "./logger.js";
-import { logOutcome } from "./reconciliation-log.js";
-import { type PlanRow, planReconciliation } from "./reconciliation-plan.js";
-import { ServedDevices } from "./served-devices.js";
-import { type FindUsers, UsageGuard } from "./usage-guard.js";
-import { type Seen, unknownVolume, VolumeDevices } from "./volume-devices.js";
+import { type Match, matchDevice, readKernelView } from "./reconciliation/kernel-view.js";
+import { logOutcome } from "./reconciliation/reconciliation-log.js";
+import { type PlanRow, planReconciliation } from "./reconciliation/reconciliation-plan.js";
 
 /** What {@link UblkBlockDevices} is made of; the optional parts are for tests. */
 export interface UblkBlockDevicesParts {

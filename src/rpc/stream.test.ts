@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { Metadata, type ServerWritableStream } from "@grpc/grpc-js";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { pino } from "pino";
-import { waitFor } from "../engine/block-nodes.js";
+import { waitFor } from "../engine/devices/block-nodes.js";
 import { DriverError } from "../errors.js";
 import {
   BlockMetadataType,

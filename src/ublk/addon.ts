@@ -1,5 +1,5 @@
 import { createRequire } from "node:module";
-import type { DataMode } from "./data-modes.js";
+import type { DataMode } from "./features/data-modes.js";
 
 /**
  * All that native code offers. Known inside the library, absent from its index. Every promise rejects with a

@@ -1,5 +1,5 @@
 import type { NativeDeviceInfo } from "./addon.js";
-import { toFeatureNames } from "./features.js";
+import { toFeatureNames } from "./features/features.js";
 
 /**
  * `live` is served; `quiesced` holds its I/O for the next server; `fail-io` answers I/O with errors until then; `dead` was

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import type { UblkDevice } from "./device.js";
-import type { DeviceUser } from "./device-users.js";
+import type { DeviceUser } from "./diagnosis/device-users.js";
 import { FakeAddon } from "./testing/fake-addon.js";
 import { deviceStates, FakeKernel } from "./testing/fake-kernel.js";
 import { reader } from "./testing/fake-machine.js";

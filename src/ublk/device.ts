@@ -1,18 +1,18 @@
 import type { Addon, NativeDevice } from "./addon.js";
-import type { DataMode } from "./data-modes.js";
 import { toBlockDevicePath } from "./device-info.js";
-import { type DeviceUser, describeUsers } from "./device-users.js";
-import type { EnvironmentReader } from "./environment.js";
+import { type DeviceUser, describeUsers } from "./diagnosis/device-users.js";
+import type { EnvironmentReader } from "./diagnosis/environment.js";
+import { toUblkError } from "./diagnosis/explain.js";
 import { UblkError } from "./errors.js";
 import type { DeviceListener, EventRelay } from "./events.js";
-import { toUblkError } from "./explain.js";
-import { type FaultRule, toNativeFaultRules, validateFaultRules } from "./fault-rules.js";
-import { compareFeatures, describeFeature } from "./features.js";
+import type { DataMode } from "./features/data-modes.js";
+import { compareFeatures, describeFeature } from "./features/features.js";
+import type { FeatureReport } from "./features/negotiate.js";
 import type { UblkImageCopy } from "./image-copy.js";
 import { type Limits, toNativeLimits } from "./limits.js";
-import type { FeatureReport } from "./negotiate.js";
 import { toDuration, toNewSize } from "./options.js";
 import { type DeviceStats, toDeviceStats } from "./stats.js";
+import { type FaultRule, toNativeFaultRules, validateFaultRules } from "./targets/fault-rules.js";
 
 /**
  * `open` until `stop` or `release`; `ended` once somebody else has stopped the device; `stopping` while the kernel takes

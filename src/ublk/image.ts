@@ -4,7 +4,7 @@ import { findErrno, toErrnoName } from "./errno.js";
 import { UblkError } from "./errors.js";
 import { type NormalisedOptions, validateSize } from "./options.js";
 import { toDeviceNumber } from "./stacking.js";
-import { findImagePath } from "./target.js";
+import { findImagePath } from "./targets/target.js";
 
 const hugetlbfsMagic = 0x958458f6;
 

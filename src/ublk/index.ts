@@ -5,31 +5,31 @@
  */
 import type { FreezeOptions, UblkDevice } from "./device.js";
 import type { DeviceInfo } from "./device-info.js";
-import type { Feature } from "./features.js";
-import type { KernelReport } from "./kernel-report.js";
-import type { FeatureReport } from "./negotiate.js";
+import type { Feature } from "./features/features.js";
+import type { KernelReport } from "./features/kernel-report.js";
+import type { FeatureReport } from "./features/negotiate.js";
 import type { DeviceOptions, DeviceParams, Target } from "./options.js";
 import type { RecoverOptions } from "./recover.js";
 import { loadUblk, type RemoveOptions, type Ublk } from "./ublk.js";
 
-export type { Backend, BackendAnswer } from "./backend.js";
-export type { DataMode } from "./data-modes.js";
 export { type FreezeOptions, UblkDevice, type UblkDeviceState } from "./device.js";
 export type { DeviceInfo, DeviceState } from "./device-info.js";
 export { UblkError, type UblkErrorCode } from "./errors.js";
 export type { DeviceEvent, DeviceListener } from "./events.js";
-export type { DeathPoint, FaultAction, FaultOperation, FaultRule } from "./fault-rules.js";
-export type { FeatureOptions } from "./feature-wishes.js";
-export { type Feature, type FeatureName, knownFeatures } from "./features.js";
-export type { KernelFinding } from "./kernel-findings.js";
-export type { KernelReport } from "./kernel-report.js";
+export type { DataMode } from "./features/data-modes.js";
+export type { FeatureOptions } from "./features/feature-wishes.js";
+export { type Feature, type FeatureName, knownFeatures } from "./features/features.js";
+export type { KernelFinding } from "./features/kernel-findings.js";
+export type { KernelReport } from "./features/kernel-report.js";
+export type { FeatureRefusal, FeatureRefusalCause, FeatureReport, FeatureWish } from "./features/negotiate.js";
 export { type LatencyBucket, type LatencyHistogram, toQuantileNs } from "./latency.js";
 export type { Limits } from "./limits.js";
-export type { FeatureRefusal, FeatureRefusalCause, FeatureReport, FeatureWish } from "./negotiate.js";
 export type { DeviceOptions, DeviceParams, Target } from "./options.js";
 export type { RecoverOptions } from "./recover.js";
 export type { DeviceStats } from "./stats.js";
-export type { PlainTarget } from "./target.js";
+export type { Backend, BackendAnswer } from "./targets/backend.js";
+export type { DeathPoint, FaultAction, FaultOperation, FaultRule } from "./targets/fault-rules.js";
+export type { PlainTarget } from "./targets/target.js";
 export type { RemoveOptions } from "./ublk.js";
 
 let loaded: Ublk | undefined;

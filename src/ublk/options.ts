@@ -1,16 +1,16 @@
 import type { NativeLimits } from "./addon.js";
-import { type DataMode, dataModeNames } from "./data-modes.js";
 import { defaultQueueCount, defaultQueueDepth } from "./default-geometry.js";
 import { UblkError, type UblkErrorCode } from "./errors.js";
-import { type FeatureOptions, validateFeatureOptions } from "./feature-wishes.js";
+import { type DataMode, dataModeNames } from "./features/data-modes.js";
+import { type FeatureOptions, validateFeatureOptions } from "./features/feature-wishes.js";
+import type { FeatureWishes } from "./features/negotiate.js";
 import type { UblkImageCopy } from "./image-copy.js";
 import { type Limits, toNativeLimits } from "./limits.js";
-import type { FeatureWishes } from "./negotiate.js";
 import { showValue } from "./show-value.js";
-import { findImagePath, isAnonymousMemory, type Target } from "./target.js";
-import { checkTarget } from "./target-check.js";
+import { findImagePath, isAnonymousMemory, type Target } from "./targets/target.js";
+import { checkTarget } from "./targets/target-check.js";
 
-export type { Target } from "./target.js";
+export type { Target } from "./targets/target.js";
 
 /** What to serve. */
 export interface DeviceParams {

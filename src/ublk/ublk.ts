@@ -1,18 +1,18 @@
 import { readdir } from "node:fs/promises";
 import { type Addon, type CopyHandle, loadAddon, type NativeDevice, type NativeDeviceSpec } from "./addon.js";
 import { type CopyStart, type FreezeOptions, UblkDevice } from "./device.js";
-import { assertMet, negotiateFor, reportRecovered } from "./device-features.js";
 import { type DeviceInfo, toBlockDevicePath, toDeviceInfo } from "./device-info.js";
-import { findDeviceUsers } from "./device-users.js";
-import { type EnvironmentReader, machineReader } from "./environment.js";
+import { findDeviceUsers } from "./diagnosis/device-users.js";
+import { type EnvironmentReader, machineReader } from "./diagnosis/environment.js";
+import { toUblkError } from "./diagnosis/explain.js";
 import { UblkError } from "./errors.js";
 import { EventRelay } from "./events.js";
-import { toUblkError } from "./explain.js";
-import { type Feature, toFeatures } from "./features.js";
+import { assertMet, negotiateFor, reportRecovered } from "./features/device-features.js";
+import { type Feature, toFeatures } from "./features/features.js";
+import { assertServing, inspectKernel, type KernelReport } from "./features/kernel-report.js";
+import { type FeatureReport, settle } from "./features/negotiate.js";
 import { resolveSize } from "./image.js";
 import { type ImageCopyOptions, UblkImageCopy } from "./image-copy.js";
-import { assertServing, inspectKernel, type KernelReport } from "./kernel-report.js";
-import { type FeatureReport, settle } from "./negotiate.js";
 import {
   type DeviceOptions,
   type DeviceParams,
@@ -22,7 +22,7 @@ import {
 } from "./options.js";
 import { defaultRecoverWaitMs, openWhenFree, type RecoverOptions, waitUntilRecoverable } from "./recover.js";
 import { findUblkBelow } from "./stacking.js";
-import { findImagePath, toNativeTarget } from "./target.js";
+import { findImagePath, toNativeTarget } from "./targets/target.js";
 import { waitUntilOwned } from "./unprivileged.js";
 
 /** Which device may be removed, besides its number. */

@@ -1,5 +1,5 @@
-import { missingNode } from "./causes.js";
-import type { EnvironmentReader } from "./environment.js";
+import { missingNode } from "./diagnosis/causes.js";
+import type { EnvironmentReader } from "./diagnosis/environment.js";
 import { UblkError } from "./errors.js";
 import { retryUntil } from "./retry.js";
 

@@ -1,6 +1,6 @@
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
-import { FileJournal } from "../../engine/journal.js";
+import { FileJournal } from "../../engine/journal/journal.js";
 import { DriverError } from "../../errors.js";
 import { assignPool } from "../../pools/records/pool-directory.js";
 import { PoolRegistry } from "../../pools/records/pool-registry.js";

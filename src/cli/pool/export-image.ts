@@ -1,6 +1,6 @@
 import { lstat, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { FileJournal } from "../../engine/journal.js";
+import { FileJournal } from "../../engine/journal/journal.js";
 import { DriverError, hasErrno } from "../../errors.js";
 import { readAllocatedBytes, syncImage } from "../../pools/images/image.js";
 import { imageSizeBytesOf } from "../../pools/volume/image-size.js";

@@ -1,7 +1,7 @@
 import { rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { CopyRecords } from "../../engine/copy-records.js";
-import { FileJournal } from "../../engine/journal.js";
+import { CopyRecords } from "../../engine/journal/copy-records.js";
+import { FileJournal } from "../../engine/journal/journal.js";
 import { DriverError, toMessage } from "../../errors.js";
 import type { Pool } from "../../pools/pool/pool.js";
 import { syncDirectory } from "../../system/files.js";

@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { waitFor } from "../../engine/block-nodes.js";
+import { waitFor } from "../../engine/devices/block-nodes.js";
 import { FakeNode } from "../../engine/testing/fake-node.js";
 import type { UblkBlockDevices } from "../../engine/ublk-block-devices.js";
 import { createSilentLogger } from "../../log.js";

@@ -7,7 +7,7 @@ import type {
   BlockDeviceSpec,
   BlockDevices,
 } from "../block-devices.js";
-import { waitFor } from "../block-nodes.js";
+import { waitFor } from "../devices/block-nodes.js";
 
 /** A machine on which an implementation of {@link BlockDevices} runs, as its contract test sees it. */
 export interface BlockDevicesHarness {

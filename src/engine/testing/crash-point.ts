@@ -1,5 +1,5 @@
 import type { FakeKernel } from "../../ublk/testing/fake-kernel.js";
-import type { Journal } from "../journal.js";
+import type { Journal } from "../journal/journal.js";
 
 /** What every step of a crashed process fails with. */
 export class Crash extends Error {

@@ -14,7 +14,7 @@ import {
   type ImageCopy,
   type ImageCopySpec,
 } from "../block-devices.js";
-import { EventHub } from "../event-hub.js";
+import { EventHub } from "../devices/event-hub.js";
 
 /**
  * Block devices without a kernel: each is an empty file with the name of a device node. Whether one is in use is the

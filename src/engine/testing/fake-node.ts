@@ -2,15 +2,15 @@ import { mkdtemp, rm, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { NativeLimits } from "../../ublk/addon.js";
-import type { DeviceUser } from "../../ublk/device-users.js";
+import type { DeviceUser } from "../../ublk/diagnosis/device-users.js";
 import { FakeAddon } from "../../ublk/testing/fake-addon.js";
 import { deviceStates, FakeKernel } from "../../ublk/testing/fake-kernel.js";
 import { reader } from "../../ublk/testing/fake-machine.js";
 import { Ublk } from "../../ublk/ublk.js";
 import type { BlockDeviceLimits, BlockDeviceSpec } from "../block-devices.js";
-import { CopyRecords } from "../copy-records.js";
 import type { EngineTimeouts } from "../engine-timeouts.js";
-import { FileJournal, type Journal } from "../journal.js";
+import { CopyRecords } from "../journal/copy-records.js";
+import { FileJournal, type Journal } from "../journal/journal.js";
 import { UblkBlockDevices } from "../ublk-block-devices.js";
 
 /** A line that the engine logged. */

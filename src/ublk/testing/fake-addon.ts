@@ -15,8 +15,8 @@ import type {
   NativeLimits,
   NativeStats,
 } from "../addon.js";
-import type { DataMode } from "../data-modes.js";
-import { type FeatureName, toMask } from "../features.js";
+import type { DataMode } from "../features/data-modes.js";
+import { type FeatureName, toMask } from "../features/features.js";
 import { FakeCopies } from "./fake-copies.js";
 import { deviceStates, type FakeKernel, toNativeFailure } from "./fake-kernel.js";
 

@@ -1,4 +1,4 @@
-import type { EnvironmentReader } from "../environment.js";
+import type { EnvironmentReader } from "../diagnosis/environment.js";
 
 /** What a test says of its machine; the rest is that of a healthy one with ublk loaded. */
 export interface FakeMachine {

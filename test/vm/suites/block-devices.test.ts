@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
 import type { EngineClient } from "../../../src/daemon/engine-client.js";
 import type { BlockDevice, BlockDeviceLimits, BlockDeviceSpec } from "../../../src/engine/block-devices.js";
-import { FileJournal } from "../../../src/engine/journal.js";
+import { FileJournal } from "../../../src/engine/journal/journal.js";
 import { type BlockDevicesHarness, describeBlockDevices } from "../../../src/engine/testing/block-devices-contract.js";
 import { removeDevice } from "../../../src/ublk/index.js";
 import { EngineDaemon } from "./support/engine-daemon.js";

@@ -1,7 +1,7 @@
 import { readdir, readFile, truncate } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "@jest/globals";
-import { type DataMode, dataModeNames, dataModes } from "../../../src/ublk/data-modes.js";
+import { type DataMode, dataModeNames, dataModes } from "../../../src/ublk/features/data-modes.js";
 import {
   createAndServe,
   type DeviceOptions,

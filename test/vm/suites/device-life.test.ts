@@ -1,7 +1,7 @@
 import { open, truncate } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "@jest/globals";
-import { findDeviceUsers } from "../../../src/ublk/device-users.js";
+import { findDeviceUsers } from "../../../src/ublk/diagnosis/device-users.js";
 import { createAndServe, getFeatures, recoverAndServe, type UblkDevice } from "../../../src/ublk/index.js";
 import { startVerifiedWrites } from "./support/background-fio.js";
 import { compareDevice, createRandomFile, readBlockAttribute, writeToDevice } from "./support/device-io.js";

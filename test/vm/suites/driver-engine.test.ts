@@ -1,7 +1,7 @@
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
-import { FileJournal } from "../../../src/engine/journal.js";
+import { FileJournal } from "../../../src/engine/journal/journal.js";
 import { waitForIo } from "./support/completed-io.js";
 import { EngineDaemon } from "./support/engine-daemon.js";
 import { startVerifiedLoad } from "./support/engine-volume.js";

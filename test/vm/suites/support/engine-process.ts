@@ -15,7 +15,7 @@ import type {
   ImageCopy,
   ImageCopySpec,
 } from "../../../../src/engine/block-devices.js";
-import { EventHub } from "../../../../src/engine/event-hub.js";
+import { EventHub } from "../../../../src/engine/devices/event-hub.js";
 import { repositoryPath } from "./repository.js";
 
 interface Answer {
