@@ -6,7 +6,7 @@ import { reportKernel } from "../engine/report-kernel.js";
 import { createLogger } from "../log.js";
 import { createLuksMapping } from "../node/encryption/create-luks-mapping.js";
 import { LinuxFilesystems } from "../node/filesystems/filesystems.js";
-import { LinuxMounter } from "../node/mounter.js";
+import { LinuxMounter } from "../node/mounts/mounter.js";
 import { TmpfsFilesystems } from "../pools/pool/memory-filesystem.js";
 import { createCommandRunner } from "../system/command.js";
 import { readMountInfo } from "../system/mountinfo.js";

@@ -3,11 +3,11 @@ import type { EphemeralRules } from "../pools/parameters/ephemeral-rules.js";
 import { type EphemeralOrder, EphemeralProvisioner } from "../pools/provisioning/ephemeral-provisioner.js";
 import type { MountCapability, PodClaim, Volume, VolumeCapability } from "../pools/volume/volume.js";
 import type { MountEntry } from "../system/mountinfo.js";
-import { DeviceMounts } from "./device-mounts.js";
 import { FilesystemStager } from "./filesystem-stager.js";
+import { DeviceMounts } from "./mounts/device-mounts.js";
+import { mayExist, removeTarget, resolveTargetPath } from "./mounts/target-path.js";
+import { unmountAll, unmountTop } from "./mounts/unmounting.js";
 import type { NodeDependencies } from "./node-dependencies.js";
-import { mayExist, removeTarget, resolveTargetPath } from "./target-path.js";
-import { unmountAll, unmountTop } from "./unmounting.js";
 
 export interface EphemeralRequest {
   volumeId: string;

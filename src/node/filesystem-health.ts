@@ -1,7 +1,7 @@
 import type { VolumeFinding } from "../health/finding.js";
-import { DeviceMounts } from "./device-mounts.js";
 import { readErrorCount } from "./filesystem-errors.js";
-import { findFault } from "./mount-fault.js";
+import { DeviceMounts } from "./mounts/device-mounts.js";
+import { findFault } from "./mounts/mount-fault.js";
 import type { NodeDependencies } from "./node-dependencies.js";
 
 /** What is wrong with the file system of a volume where it is mounted; nothing when it is not. */

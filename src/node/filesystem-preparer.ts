@@ -1,6 +1,6 @@
 import { DriverError } from "../errors.js";
 import { type FsType, mayHaveTwin, type Volume } from "../pools/volume/volume.js";
-import type { NumberedDevice } from "./device-mounts.js";
+import type { NumberedDevice } from "./mounts/device-mounts.js";
 import type { NodeDependencies } from "./node-dependencies.js";
 
 export interface PrepareRequest {

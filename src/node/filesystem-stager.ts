@@ -2,15 +2,15 @@ import { DriverError, toMessage } from "../errors.js";
 import { parseMountFlags } from "../pools/parameters/mount-options.js";
 import { defaultFsType, type FsType, type MountCapability, type Volume } from "../pools/volume/volume.js";
 import type { MountEntry } from "../system/mountinfo.js";
-import { DeviceMounts, type NumberedDevice } from "./device-mounts.js";
 import { isReadOnlyUse } from "./device-spec.js";
 import { FilesystemPreparer } from "./filesystem-preparer.js";
 import { shorten } from "./filesystems/check-report.js";
-import { findFault } from "./mount-fault.js";
+import { DeviceMounts, type NumberedDevice } from "./mounts/device-mounts.js";
+import { findFault } from "./mounts/mount-fault.js";
+import { createTarget, resolveTargetPath } from "./mounts/target-path.js";
+import { unmountGone, unmountTop } from "./mounts/unmounting.js";
 import type { NodeDependencies } from "./node-dependencies.js";
 import { listOtherOptions } from "./staged-options.js";
-import { createTarget, resolveTargetPath } from "./target-path.js";
-import { unmountGone, unmountTop } from "./unmounting.js";
 
 export interface FilesystemStageRequest {
   capability: MountCapability;

@@ -5,7 +5,7 @@ import type { RunLocked } from "../pools/provisioning/volume-content.js";
 import type { PodClaim } from "../pools/volume/volume.js";
 import { RepeatedPass } from "../system/repeated-pass.js";
 import type { EphemeralVolumes } from "./ephemeral-volumes.js";
-import { mayExist } from "./target-path.js";
+import { mayExist } from "./mounts/target-path.js";
 
 export interface LeftoverCollectorParts {
   ephemeral: EphemeralVolumes;

@@ -1,7 +1,7 @@
 import type { Logger } from "../log.js";
 import type { Pools } from "../pools/pool/pools.js";
 import type { Filesystems } from "./filesystems/filesystems.js";
-import type { Mounter } from "./mounter.js";
+import type { Mounter } from "./mounts/mounter.js";
 import type { VolumeDevices } from "./volume-devices.js";
 import type { VolumeTrimmer } from "./volume-trimmer.js";
 

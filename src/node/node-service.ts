@@ -15,7 +15,7 @@ import type { NodeTopology } from "../rpc/topology.js";
 import { fromProtoCapability } from "../rpc/volume-capability.js";
 import type { EphemeralRequest, EphemeralVolumes } from "./ephemeral-volumes.js";
 import { createNodeHealthHandlers } from "./health-service.js";
-import { KubeletDirectory } from "./kubelet-directory.js";
+import { KubeletDirectory } from "./mounts/kubelet-directory.js";
 import type { NodeDependencies } from "./node-dependencies.js";
 import { VolumeExpander } from "./volume-expander.js";
 import { type PublishRequest, VolumePublisher } from "./volume-publisher.js";

@@ -1,5 +1,5 @@
 import type { MountEntry } from "../system/mountinfo.js";
-import { findContext, isOtherContext } from "./selinux-context.js";
+import { findContext, isOtherContext } from "./mounts/selinux-context.js";
 
 /** Options of mount(8), and those that take them back. */
 const switches = [

@@ -1,7 +1,7 @@
 import type { VolumeMark } from "../pools/records/volume-mark.js";
 import type { Volume } from "../pools/volume/volume.js";
 import { RepeatedPass } from "../system/repeated-pass.js";
-import { DeviceMounts } from "./device-mounts.js";
+import { DeviceMounts } from "./mounts/device-mounts.js";
 import type { NodeDependencies } from "./node-dependencies.js";
 
 const tickMs = 60_000;

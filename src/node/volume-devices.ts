@@ -5,10 +5,10 @@ import { detachDevice } from "../pools/provisioning/detach.js";
 import { growDevice } from "../pools/volume/device-size.js";
 import { applyLimits, effectiveLimits } from "../pools/volume/limits.js";
 import type { Volume, VolumeCapability } from "../pools/volume/volume.js";
-import type { DeviceMapping, Secrets } from "./device-mapping.js";
-import { type NumberedDevice, numberDevice } from "./device-mounts.js";
 import { toDeviceSpec } from "./device-spec.js";
-import type { Mounter } from "./mounter.js";
+import type { DeviceMapping, Secrets } from "./mounts/device-mapping.js";
+import { type NumberedDevice, numberDevice } from "./mounts/device-mounts.js";
+import type { Mounter } from "./mounts/mounter.js";
 
 export interface VolumeDevicesParts {
   pools: Pools;

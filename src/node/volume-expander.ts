@@ -1,11 +1,11 @@
 import { DriverError } from "../errors.js";
 import type { CapacityRange } from "../pools/parameters/capacity-range.js";
 import { type FsType, fsTypes, type Volume } from "../pools/volume/volume.js";
-import type { Secrets } from "./device-mapping.js";
-import { DeviceMounts, type NumberedDevice } from "./device-mounts.js";
-import { findFault } from "./mount-fault.js";
+import type { Secrets } from "./mounts/device-mapping.js";
+import { DeviceMounts, type NumberedDevice } from "./mounts/device-mounts.js";
+import { findFault } from "./mounts/mount-fault.js";
+import { resolveTargetPath } from "./mounts/target-path.js";
 import type { NodeDependencies } from "./node-dependencies.js";
-import { resolveTargetPath } from "./target-path.js";
 
 export interface ExpandRequest {
   volumeId: string;

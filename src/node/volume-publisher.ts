@@ -1,13 +1,13 @@
 import { DriverError } from "../errors.js";
 import type { VolumeCapability } from "../pools/volume/volume.js";
 import type { MountEntry } from "../system/mountinfo.js";
-import { DeviceMounts, type NumberedDevice } from "./device-mounts.js";
 import { isReadOnlyUse } from "./device-spec.js";
-import { findFault } from "./mount-fault.js";
+import { DeviceMounts, type NumberedDevice } from "./mounts/device-mounts.js";
+import { findFault } from "./mounts/mount-fault.js";
+import { createTarget, removeTarget, resolveTargetPath } from "./mounts/target-path.js";
+import { unmountAll, unmountGone } from "./mounts/unmounting.js";
 import type { NodeDependencies } from "./node-dependencies.js";
 import { assertMayPublish } from "./sole-publication.js";
-import { createTarget, removeTarget, resolveTargetPath } from "./target-path.js";
-import { unmountAll, unmountGone } from "./unmounting.js";
 import { assertMadeFor } from "./volume-stager.js";
 
 export interface PublishRequest {

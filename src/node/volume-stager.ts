@@ -2,12 +2,12 @@ import { DriverError } from "../errors.js";
 import { explainMismatch } from "../pools/volume/capability-check.js";
 import type { Volume, VolumeCapability } from "../pools/volume/volume.js";
 import { isVolumeId } from "../pools/volume/volume-id.js";
-import type { Secrets } from "./device-mapping.js";
-import { DeviceMounts } from "./device-mounts.js";
 import { FilesystemStager } from "./filesystem-stager.js";
+import type { Secrets } from "./mounts/device-mapping.js";
+import { DeviceMounts } from "./mounts/device-mounts.js";
+import { resolveTargetPath } from "./mounts/target-path.js";
+import { unmountAll, unmountGone } from "./mounts/unmounting.js";
 import type { NodeDependencies } from "./node-dependencies.js";
-import { resolveTargetPath } from "./target-path.js";
-import { unmountAll, unmountGone } from "./unmounting.js";
 
 export interface StageRequest {
   volumeId: string;

@@ -4,9 +4,9 @@ import { DriverError } from "../errors.js";
 import { readAllocatedBytes } from "../pools/images/image.js";
 import { minBytes } from "../pools/volume/bytes.js";
 import type { Volume } from "../pools/volume/volume.js";
-import { DeviceMounts } from "./device-mounts.js";
+import { DeviceMounts } from "./mounts/device-mounts.js";
+import { resolveTargetPath } from "./mounts/target-path.js";
 import type { NodeDependencies } from "./node-dependencies.js";
-import { resolveTargetPath } from "./target-path.js";
 
 /** How full a volume is. File systems that make inodes as they need them, such as btrfs, have no number of them. */
 export interface VolumeStats {

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { FakeBlockDevices } from "../engine/testing/fake-block-devices.js";
 import { isErrorLike } from "../errors.js";
 import { createSilentLogger } from "../log.js";
-import { noMapping } from "../node/device-mapping.js";
+import { noMapping } from "../node/mounts/device-mapping.js";
 import type { NodeDependencies } from "../node/node-dependencies.js";
 import { FakeFilesystems } from "../node/testing/fake-filesystems.js";
 import { FakeMounter } from "../node/testing/fake-mounter.js";

@@ -1,7 +1,7 @@
 import { stat } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { FileJournal } from "../../engine/journal/journal.js";
-import { isMappingName } from "../../node/mapping-name.js";
+import { isMappingName } from "../../node/mounts/mapping-name.js";
 import { isAtOrBelow, type MountEntry } from "../../system/mountinfo.js";
 import type { Finding } from "./finding.js";
 import { type AbsentPool, type FoundPool, isFound } from "./found-pool.js";

@@ -1,9 +1,9 @@
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import type { Volume } from "../../pools/volume/volume.js";
 import { mebibyte, mountCapability, rejectionOf, Workspace } from "../../testing/workspace.js";
-import { noMapping } from "../device-mapping.js";
-import type { NumberedDevice } from "../device-mounts.js";
-import { toMappingName } from "../mapping-name.js";
+import { noMapping } from "../mounts/device-mapping.js";
+import type { NumberedDevice } from "../mounts/device-mounts.js";
+import { toMappingName } from "../mounts/mapping-name.js";
 import { FakeLuks } from "../testing/fake-luks.js";
 import { VolumeDevices } from "../volume-devices.js";
 import type { LuksHeader } from "./luks.js";

@@ -1,5 +1,5 @@
 import { DriverError } from "../../errors.js";
-import type { Secrets } from "../device-mapping.js";
+import type { Secrets } from "../mounts/device-mapping.js";
 
 const secretName = "passphrase";
 const passphraseBytesMin = 8;

@@ -1,7 +1,7 @@
 import { lstat } from "node:fs/promises";
 import { basename } from "node:path";
 import type { MountEntry } from "../../system/mountinfo.js";
-import type { BindRequest, Mounter, MountRequest } from "../mounter.js";
+import type { BindRequest, Mounter, MountRequest } from "../mounts/mounter.js";
 
 /**
  * A mount table without a kernel. It knows fake devices by their names (`ublkb3` has number 259:3, `dm-3` 253:3) and demands, as the

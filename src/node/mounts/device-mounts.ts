@@ -1,7 +1,7 @@
 import { basename } from "node:path";
-import type { BlockDevice } from "../engine/block-devices.js";
-import { DriverError } from "../errors.js";
-import type { MountEntry } from "../system/mountinfo.js";
+import type { BlockDevice } from "../../engine/block-devices.js";
+import { DriverError } from "../../errors.js";
+import type { MountEntry } from "../../system/mountinfo.js";
 import type { Mounter } from "./mounter.js";
 import { findMount } from "./target-path.js";
 

@@ -1,7 +1,7 @@
 import { lstat } from "node:fs/promises";
 import { join } from "node:path";
-import { DriverError, hasErrno } from "../errors.js";
-import { requirePath } from "../rpc/required.js";
+import { DriverError, hasErrno } from "../../errors.js";
+import { requirePath } from "../../rpc/required.js";
 
 /**
  * The directory below which kubelet has everything mounted. A path from outside has to lie in it, by name and on disk:

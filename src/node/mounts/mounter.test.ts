@@ -1,7 +1,7 @@
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { expect, test } from "@jest/globals";
+import { readVolumeCountMax } from "../volume-limit.js";
 import { formatDeviceNumber, LinuxMounter } from "./mounter.js";
-import { readVolumeCountMax } from "./volume-limit.js";
 
 function createRecorder(): { mounter: LinuxMounter; commands: string[] } {
   const commands: string[] = [];

@@ -1,8 +1,8 @@
 import { access, constants, lstat, open, opendir, readFile, stat } from "node:fs/promises";
-import { hasErrno, toMessage } from "../errors.js";
-import type { FsType } from "../pools/volume/volume.js";
-import type { RunCommand } from "../system/command.js";
-import { type MountEntry, readMountInfo } from "../system/mountinfo.js";
+import { hasErrno, toMessage } from "../../errors.js";
+import type { FsType } from "../../pools/volume/volume.js";
+import type { RunCommand } from "../../system/command.js";
+import { type MountEntry, readMountInfo } from "../../system/mountinfo.js";
 
 /** What the node asks of the kernel about mounts. The real one needs root; tests have their own. */
 export interface Mounter {

@@ -1,5 +1,5 @@
-import { DriverError } from "../errors.js";
-import type { Volume } from "../pools/volume/volume.js";
+import { DriverError } from "../../errors.js";
+import type { Volume } from "../../pools/volume/volume.js";
 import type { NumberedDevice } from "./device-mounts.js";
 
 /** What the node is given for one call and never keeps: names and values from the secrets of the request. */

@@ -1,6 +1,6 @@
 import * as files from "node:fs/promises";
 import { afterEach, beforeEach, describe, expect, jest, test } from "@jest/globals";
-import type { Workspace } from "../testing/workspace.js";
+import type { Workspace } from "../../testing/workspace.js";
 
 /** Paths at and below which nothing can be looked at, and why. */
 const broken = new Map<string, string>();
@@ -17,9 +17,9 @@ const { lstat, realpath, ...others } = files;
 const looking = { lstat: failing(lstat as never), realpath: failing(realpath as never) };
 jest.unstable_mockModule("node:fs/promises", () => ({ ...others, ...looking, default: { ...others, ...looking } }));
 const { KubeletDirectory } = await import("./kubelet-directory.js");
-const { VolumePublisher } = await import("./volume-publisher.js");
-const { VolumeStager } = await import("./volume-stager.js");
-const testing = await import("../testing/workspace.js");
+const { VolumePublisher } = await import("../volume-publisher.js");
+const { VolumeStager } = await import("../volume-stager.js");
+const testing = await import("../../testing/workspace.js");
 
 let workspace: Workspace;
 let path: string;

@@ -1,6 +1,6 @@
-import { DriverError, toMessage } from "../errors.js";
-import type { Logger } from "../log.js";
-import type { MountEntry } from "../system/mountinfo.js";
+import { DriverError, toMessage } from "../../errors.js";
+import type { Logger } from "../../log.js";
+import type { MountEntry } from "../../system/mountinfo.js";
 import { isMappingName } from "./mapping-name.js";
 import type { Mounter } from "./mounter.js";
 import { findMount } from "./target-path.js";

@@ -1,7 +1,7 @@
 import { lstat, mkdir, open, readdir, realpath, rmdir, unlink } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { DriverError, hasErrno } from "../errors.js";
-import type { MountEntry } from "../system/mountinfo.js";
+import { DriverError, hasErrno } from "../../errors.js";
+import type { MountEntry } from "../../system/mountinfo.js";
 import type { Mounter } from "./mounter.js";
 
 export type TargetKind = "directory" | "file";

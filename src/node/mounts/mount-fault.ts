@@ -1,4 +1,4 @@
-import type { MountEntry } from "../system/mountinfo.js";
+import type { MountEntry } from "../../system/mountinfo.js";
 import type { Mounter } from "./mounter.js";
 
 const shutDownOptions = ["shutdown", "emergency_ro"];

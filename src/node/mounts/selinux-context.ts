@@ -1,4 +1,4 @@
-import type { MountEntry } from "../system/mountinfo.js";
+import type { MountEntry } from "../../system/mountinfo.js";
 
 /** The label among mount options which all files of the mount have, without quotes. */
 export function findContext(options: readonly string[]): string | undefined {

@@ -1,6 +1,6 @@
 import { expect, test } from "@jest/globals";
-import { rejectionOf } from "../testing/workspace.js";
-import { FakeMounter } from "./testing/fake-mounter.js";
+import { rejectionOf } from "../../testing/workspace.js";
+import { FakeMounter } from "../testing/fake-mounter.js";
 import { unmountAll } from "./unmounting.js";
 
 const entry = { deviceNumber: "253:0", root: "/", mountPoint: "/t", options: ["rw"], fsType: "ext4", superOptions: [] };

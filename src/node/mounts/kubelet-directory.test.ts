@@ -1,6 +1,6 @@
 import { mkdir, symlink } from "node:fs/promises";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
-import { rejectionOf, Workspace } from "../testing/workspace.js";
+import { rejectionOf, Workspace } from "../../testing/workspace.js";
 import { KubeletDirectory } from "./kubelet-directory.js";
 
 let workspace: Workspace;
