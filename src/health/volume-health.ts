@@ -19,8 +19,11 @@ export interface AbnormalVolume {
   findings: VolumeFinding[];
 }
 
-/** A device that is handed from one engine to the next is quiesced for so long and no longer. */
-const handOverMsMax = 2_000;
+/**
+ * A device that is handed from one engine to the next is quiesced for so long and no longer, and one that is being detached
+ * dead.
+ */
+const changeMsMax = 2_000;
 const pauseMs = 100;
 
 /** How volumes do, as far as records, images, pools and devices tell. */
@@ -94,12 +97,16 @@ export class VolumeHealth {
   private async findSettled(volumeId: string): Promise<BlockDevice | undefined> {
     const { blockDevices } = this.parts;
     let device = await askEngine(this.parts, blockDevices.find(volumeId));
-    for (let waitedMs = 0; device?.state === "quiesced" && waitedMs < handOverMsMax; waitedMs += pauseMs) {
+    for (let waitedMs = 0; isUnsettled(device) && waitedMs < changeMsMax; waitedMs += pauseMs) {
       await sleep(pauseMs);
       device = await askEngine(this.parts, blockDevices.find(volumeId));
     }
     return device;
   }
+}
+
+function isUnsettled(device: BlockDevice | undefined): boolean {
+  return device !== undefined && device.state !== "live";
 }
 
 function toFinding({ reason: message, damage }: UnusableVolume): VolumeFinding {

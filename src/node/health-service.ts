@@ -3,7 +3,7 @@ import type { VolumeHealth } from "../health/volume-health.js";
 import type { Handlers } from "../rpc/handler.js";
 import { toProtoHealth, toProtoStorageHealth } from "../rpc/health.js";
 import { requirePath, requireVolumeId } from "../rpc/required.js";
-import { checkFilesystem } from "./filesystem-health.js";
+import { checkMounts } from "./mount-health.js";
 import type { NodeDependencies } from "./node-dependencies.js";
 
 /** The node's RPCs that tell how volumes, and what they stand on, do. */
@@ -16,9 +16,10 @@ export function createNodeHealthHandlers(health: VolumeHealth, dependencies: Nod
       if (stagingTargetPath !== "") requirePath("staging_target_path", stagingTargetPath);
       const findings = await health.check(volumeId);
       const isReachable = findings.every(({ status }) => status === "degraded");
+      const paths = [volumePublishPath, stagingTargetPath].filter((path) => path !== "");
       // A file system above a device that does not answer would not answer either.
-      const ofFilesystem = isReachable ? await checkFilesystem(volumeId, dependencies) : [];
-      return { volumeHealth: toProtoHealth(volumeId, [...findings, ...ofFilesystem]) };
+      const ofMounts = isReachable ? await checkMounts(volumeId, paths, dependencies) : [];
+      return { volumeHealth: toProtoHealth(volumeId, [...findings, ...ofMounts]) };
     },
     nodeGetStorageHealth: async () => ({ backendHealth: toProtoStorageHealth(await health.checkStorage()) }),
   };

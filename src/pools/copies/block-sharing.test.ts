@@ -90,6 +90,12 @@ test("without a device they may take as long as they take", async () => {
   expect(await made()).toHaveLength(3);
 });
 
+test("a device that is dead is not made to stand still", async () => {
+  for (const { source } of replicas.slice(1)) workspace.blockDevices.setState(source.id, "dead");
+  expect(await share()).toBeInstanceOf(Date);
+  expect(callsOf("freeze")).toEqual([`freeze ${replicas[0]?.source.id}`]);
+});
+
 test("images with too many extents together do not have their I/O held", async () => {
   const [one, other] = replicas;
   if (one === undefined || other === undefined) throw new Error("bug: there are three");

@@ -62,9 +62,11 @@ export class BlockSharing {
   private async shareTogether(replicas: readonly Replica[]): Promise<Date> {
     const { blockDevices } = this.parts;
     const devices = await Promise.all(replicas.map(({ source }) => blockDevices.find(source.id)));
-    const volumeIds = devices.flatMap((device) => (device === undefined ? [] : [device.volumeId]));
-    if (volumeIds.length === 0) return await this.cloneAll(replicas);
-    await this.assertFewExtents(replicas.filter((_, position) => devices[position] !== undefined));
+    // Nothing is written through a device that is dead, and none can be held.
+    const held = replicas.filter((_, position) => ![undefined, "dead"].includes(devices[position]?.state));
+    const volumeIds = held.map(({ source }) => source.id);
+    if (held.length === 0) return await this.cloneAll(replicas);
+    await this.assertFewExtents(held);
     const { now = () => performance.now() } = this.parts;
     const endMs = now() + shareMsMax;
     const freeze = await orEnded(blockDevices.freeze(volumeIds, { deadlineMs: shareMsMax }));

@@ -63,9 +63,10 @@ afterAll(async () => {
 type Health = Record<"node" | "controller", VolumeHealth_VolumeHealthEntry[] | undefined>;
 
 /** What node and controller say of a volume. */
-async function readHealth({ id: volumeId, stagingPath }: TestVolume): Promise<Health> {
+async function readHealth({ id: volumeId, stagingPath: stagingTargetPath, targetPath }: TestVolume): Promise<Health> {
   const { client } = bed.driver;
-  const ofNode = NodeGetVolumeHealthRequest.fromPartial({ volumeId, stagingTargetPath: stagingPath });
+  const paths = { stagingTargetPath, volumePublishPath: targetPath };
+  const ofNode = NodeGetVolumeHealthRequest.fromPartial({ volumeId, ...paths });
   const ofController = ControllerGetVolumeHealthRequest.fromPartial({ volumeId });
   const [node, controller] = await Promise.all([
     client.call(NodeService.nodeGetVolumeHealth, ofNode),
@@ -213,11 +214,13 @@ describe("an engine in a process of its own", () => {
     return told;
   }
 
+  const callLibrary = (...args: string[]) =>
+    runCommand(process.execPath, [join(repositoryPath, "test/vm/suites/support/call-library.js"), ...args]);
+
   /** A stranger stops the device and dies before it has deleted it. */
   async function stopDevice(deviceId: number): Promise<void> {
     const args = ["removeDevice", JSON.stringify([deviceId, { force: true }]), "after:STOP_DEV"];
-    const script = join(repositoryPath, "test/vm/suites/support/call-library.js");
-    await expect(runCommand(process.execPath, [script, ...args])).rejects.toThrow("SIGKILL");
+    await expect(callLibrary(...args)).rejects.toThrow("SIGKILL");
   }
 
   test("that could not take a device back tells that it is quiesced, or dead, until it is staged again", async () => {
@@ -237,6 +240,9 @@ describe("an engine in a process of its own", () => {
     await stopDevice(deviceId);
     expect(await readHealth(volume)).toEqual(toHealth(toFinding("DeviceDead")));
     expect(await listAbnormal()).toEqual([volume.id]);
+    // A volume without a device is well for the controller; the node sees that a pod has been left with a dead one.
+    expect(await callLibrary("removeDevice", JSON.stringify([deviceId]))).toBe("null");
+    expect(await readHealth(volume)).toEqual({ node: [toFinding("DeviceDead")], controller: [] });
     await stageAnew(volume);
     expect(await readHealth(volume)).toEqual(well);
     await compareDevice(data, volume.targetPath);

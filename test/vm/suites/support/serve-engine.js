@@ -2,8 +2,8 @@
  * Runs an engine in a process of its own, for tests that kill it. Usage: serve-engine.js JOURNAL-FOLDER
  * Answers the messages of engine-process.ts: a method of BlockDevices with its arguments.
  */
-import { CopyRecords } from "../../../../dist/engine/copy-records.js";
-import { FileJournal } from "../../../../dist/engine/journal.js";
+import { CopyRecords } from "../../../../dist/engine/journal/copy-records.js";
+import { FileJournal } from "../../../../dist/engine/journal/journal.js";
 import { UblkBlockDevices } from "../../../../dist/engine/ublk-block-devices.js";
 import { loadUblk } from "../../../../dist/ublk/ublk.js";
 

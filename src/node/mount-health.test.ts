@@ -1,7 +1,7 @@
 import { mkdir, symlink, writeFile } from "node:fs/promises";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { mebibyte, mountCapability, Workspace } from "../testing/workspace.js";
-import { checkFilesystem } from "./filesystem-health.js";
+import { checkMounts } from "./mount-health.js";
 import { VolumeStager } from "./volume-stager.js";
 
 let workspace: Workspace;
@@ -39,7 +39,8 @@ async function setBtrfsErrors(fsid: string, deviceName: string, stats: string): 
   await writeFile(workspace.path("sys/fs/btrfs", fsid, "devinfo/1/error_stats"), stats);
 }
 
-const check = () => checkFilesystem(volumeId, workspace, workspace.path("sys"));
+const stagingPath = () => workspace.path("targets", "staging");
+const check = (...paths: string[]) => checkMounts(volumeId, paths, workspace, workspace.path("sys"));
 
 describe("the file system of a volume", () => {
   test("that is not staged has nothing wrong with it", async () => {
@@ -89,5 +90,43 @@ describe("the file system of a volume", () => {
     );
     const message = expect.stringContaining("btrfs has counted 3 errors (read 1, corruption 2)");
     expect(await check()).toEqual([{ status: "degraded", reason: "FilesystemErrors", message }]);
+  });
+});
+
+describe("the mounts of a volume at the paths that are named", () => {
+  const stale = (source: string) => [
+    { status: "inaccessible", reason: "DeviceDead", message: expect.stringContaining(`has a mount of ${source}`) },
+  ];
+
+  test("are well while they show its device, or nothing", async () => {
+    await stage();
+    await workspace.makeDirectory("targets", "empty");
+    expect(await check(stagingPath(), workspace.path("targets", "empty"), workspace.path("nowhere"))).toEqual([]);
+  });
+
+  test("are of a device that it has no more, when it has none", async () => {
+    await stage();
+    const device = await workspace.blockDevices.find(volumeId);
+    workspace.blockDevices.find = () => Promise.resolve(undefined);
+    expect(await check(workspace.path("elsewhere"), stagingPath())).toEqual(stale(`${device?.path}, which`));
+    expect(await check()).toEqual([]);
+  });
+
+  test("are of a device that it has no more, when it has another", async () => {
+    await stage();
+    const [mount] = workspace.mounter.entries;
+    Object.assign(mount ?? {}, { deviceNumber: "259:77", source: "/dev/ublkb77" });
+    expect(await check(stagingPath())).toEqual(stale("/dev/ublkb77"));
+  });
+
+  test("of a raw volume are told by the name of the node", async () => {
+    await stage();
+    const device = await workspace.blockDevices.find(volumeId);
+    const target = workspace.path("targets", "raw");
+    await writeFile(target, "");
+    await workspace.mounter.bind({ source: device?.path ?? "", target, readOnly: false });
+    expect(await check(target)).toEqual([]);
+    Object.assign(workspace.mounter.entries.at(-1) ?? {}, { root: "/ublkb77" });
+    expect(await check(target)).toEqual(stale("udev/ublkb77"));
   });
 });
