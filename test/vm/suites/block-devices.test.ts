@@ -9,7 +9,7 @@ import { removeDevice } from "../../../src/ublk/index.js";
 import { EngineDaemon } from "./support/engine-daemon.js";
 import { EngineProcess } from "./support/engine-process.js";
 import { ImageDirectory } from "./support/image-directory.js";
-import { loadLibrary } from "./support/library.js";
+import { kernelHas } from "./support/kernel-has.js";
 import { type MachineState, readMachineState, waitUntilNothingIsLeft } from "./support/machine-state.js";
 import { runCommand, tryCommand } from "./support/run-command.js";
 import { scale } from "./support/scale.js";
@@ -103,18 +103,13 @@ class Engines {
   }
 }
 
-async function offersResize(): Promise<boolean> {
-  const { getFeatures } = await loadLibrary();
-  return (await getFeatures()).some(({ name }) => name === "UPDATE_SIZE");
-}
-
 async function createHarness(): Promise<BlockDevicesHarness> {
   return {
     isRemote: false,
     devices: engines.current,
     createVolume,
     resizeImage: ({ image }, bytes) => truncate(image.path, Number(bytes)),
-    canResize: await offersResize(),
+    canResize: await kernelHas("UPDATE_SIZE"),
     readLimits: (volumeId) => engines.readLimits(volumeId),
     waitUntilListening: async () => {},
     hold: mount,
@@ -169,7 +164,7 @@ async function createRemoteHarness(): Promise<BlockDevicesHarness> {
     devices,
     createVolume,
     resizeImage: ({ image }, bytes) => truncate(image.path, Number(bytes)),
-    canResize: await offersResize(),
+    canResize: await kernelHas("UPDATE_SIZE"),
     readLimits: async (volumeId) => (await journal.read(volumeId))?.limits ?? {},
     waitUntilListening: () => devices.waitUntilListening(),
     hold: mount,

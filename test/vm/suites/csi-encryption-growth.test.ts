@@ -14,7 +14,7 @@ import {
   restage,
 } from "./support/encrypted-volume.js";
 import { checkFileSystem } from "./support/file-system.js";
-import { loadLibrary } from "./support/library.js";
+import { kernelHas } from "./support/kernel-has.js";
 import { runCommand } from "./support/run-command.js";
 import { onlyInFull } from "./support/scale.js";
 import { TestBed } from "./support/test-bed.js";
@@ -28,8 +28,7 @@ let canGrowInUse: boolean;
 
 beforeAll(async () => {
   bed = await TestBed.start("encryption-growth");
-  const { getFeatures } = await loadLibrary();
-  canGrowInUse = (await getFeatures()).some(({ name }) => name === "UPDATE_SIZE");
+  canGrowInUse = await kernelHas("UPDATE_SIZE");
 });
 afterAll(async () => await bed.dispose());
 

@@ -13,7 +13,7 @@ import {
 import { startVerifiedWrites } from "./support/background-fio.js";
 import { createRandomFile, digest, readBlockAttribute, writeToDevice } from "./support/device-io.js";
 import { exercised } from "./support/exercised.js";
-import { loadLibrary } from "./support/library.js";
+import { kernelHas } from "./support/kernel-has.js";
 import { runCommand } from "./support/run-command.js";
 import { TestBed } from "./support/test-bed.js";
 import type { TestVolume } from "./support/test-volume.js";
@@ -29,8 +29,7 @@ let canGrowInUse: boolean;
 
 beforeAll(async () => {
   bed = await TestBed.start("expansion");
-  const { getFeatures } = await loadLibrary();
-  canGrowInUse = (await getFeatures()).some(({ name }) => name === "UPDATE_SIZE");
+  canGrowInUse = await kernelHas("UPDATE_SIZE");
 });
 afterAll(async () => await bed.dispose());
 

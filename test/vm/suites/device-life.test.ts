@@ -2,21 +2,18 @@ import { open, truncate } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "@jest/globals";
 import { findDeviceUsers } from "../../../src/ublk/diagnosis/device-users.js";
-import { createAndServe, getFeatures, recoverAndServe, type UblkDevice } from "../../../src/ublk/index.js";
+import { createAndServe, recoverAndServe, type UblkDevice } from "../../../src/ublk/index.js";
 import { startVerifiedWrites } from "./support/background-fio.js";
 import { compareDevice, createRandomFile, readBlockAttribute, writeToDevice } from "./support/device-io.js";
 import { DeviceServer } from "./support/device-server.js";
 import { exercised } from "./support/exercised.js";
+import { kernelHas } from "./support/kernel-has.js";
 import { failure, findInfo, mebibyte, sizeBytes, useLibraryRig, waitForState } from "./support/library-rig.js";
 import { mountPrivately } from "./support/private-mount.js";
 import { runCommand } from "./support/run-command.js";
 import { onlyInFull } from "./support/scale.js";
 
 const rig = useLibraryRig();
-
-async function kernelHas(name: string): Promise<boolean> {
-  return (await getFeatures()).some((feature) => feature.name === name);
-}
 
 async function readSize(device: { path: string }): Promise<number> {
   return Number(await readBlockAttribute(device.path, "size")) * 512;
