@@ -10,7 +10,7 @@ import type { IoErrorHistory } from "./io-error-history.js";
 
 export interface StorageHealthParts {
   pools: Pools;
-  blockDevices: Pick<BlockDevices, "list">;
+  blockDevices: Pick<BlockDevices, "capabilities">;
   ioErrors: IoErrorHistory;
   /** How long an engine may take to answer. Default: five seconds, less than any caller waits. */
   engineAnswerMsMax?: number;
@@ -27,7 +27,7 @@ export async function checkStorage(parts: StorageHealthParts): Promise<StorageFi
   const full = listFullPools(parts);
   const states = parts.poolWatch?.readStates() ?? [];
   const found = await Promise.all([
-    checkEngine(askEngine(parts, blockDevices.list())),
+    checkEngine(askEngine(parts, blockDevices.capabilities())),
     ...pools.all.map((pool) => {
       const state = states.find((one) => one.pool === pool.name);
       return checkPool(pool, { isFull: full.has(pool.name), state });

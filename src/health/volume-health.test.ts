@@ -111,7 +111,7 @@ describe("a volume is", () => {
     const volume = await createVolume("a");
     const unavailable = new BlockDeviceError("unavailable", "the engine does not answer");
     workspace.blockDevices.find = () => Promise.reject(unavailable);
-    workspace.blockDevices.list = () => Promise.reject(unavailable);
+    workspace.blockDevices.capabilities = () => Promise.reject(unavailable);
     expect(await health.check(volume.id)).toMatchObject([{ status: "inaccessible", reason: "EngineUnavailable" }]);
     expect(await health.checkStorage()).toMatchObject([{ status: "unreachable", reason: "EngineUnavailable" }]);
   });
@@ -120,7 +120,7 @@ describe("a volume is", () => {
     const volume = await createVolume("a");
     const [{ pools, blockDevices }, never] = [workspace, new Promise<never>(() => undefined)];
     blockDevices.find = () => never;
-    blockDevices.list = () => never;
+    blockDevices.capabilities = () => never;
     const ioErrors = new IoErrorHistory(blockDevices);
     const impatient = new VolumeHealth({ pools, blockDevices, ioErrors, engineAnswerMsMax: 1 });
     const message = "the engine has not answered for 1 ms: look whether it is running, or hangs";

@@ -145,7 +145,7 @@ describe("publishing an inline volume", () => {
 });
 
 describe("a publication that fails leaves nothing", () => {
-  test.each<[string, () => void]>([
+  test.each<[string, () => unknown]>([
     ["at the device", () => (workspace.blockDevices.failure = new BlockDeviceError("internal", "no device"))],
     ["at the format", () => workspace.filesystems.failures.set("format", new Error("mkfs failed"))],
     ["at the mount", () => (workspace.mounter.failure = new Error("mount failed"))],
@@ -192,10 +192,29 @@ describe("after a restart", () => {
     expect(workspace.filesystems.formats).toHaveLength(1);
   });
 
+  const groupGiven = () => {
+    const volume = workspace.pools.getVolume(volumeId);
+    return workspace.pools.poolOf(volume).mark(volumeId, "group-given");
+  };
+
+  test("a running pod keeps the owners that it gave its files when kubelet publishes once more", async () => {
+    const capability = { ...mountCapability, mountGroupId: 2000 };
+    await publish({ capability });
+    workspace.filesystems.groups.set(claim.targetPath, 0);
+    await publish({ capability });
+    expect(workspace.filesystems.groups.get(claim.targetPath)).toBe(0);
+  });
+
+  /** The publication before was cut short when it had mounted. */
+  async function failToGive(): Promise<void> {
+    workspace.filesystems.failures.set("giveToGroup", new Error("chown failed"));
+    await groupGiven().clear();
+  }
+
   test.each<[string, () => void]>([
     ["at the device", () => (workspace.blockDevices.failure = new BlockDeviceError("internal", "no device"))],
     ["at the mount", () => (workspace.mounter.failure = new Error("mount failed"))],
-    ["after it", () => workspace.filesystems.failures.set("giveToGroup", new Error("chown failed"))],
+    ["after it", () => failToGive()],
   ])("a publication that fails %s is taken back, and the data stays for the next one", async (_where, breakIt) => {
     const capability = { ...mountCapability, mountGroupId: 2000 };
     await publish({ capability });
@@ -204,8 +223,7 @@ describe("after a restart", () => {
     await rmdir(claim.targetPath);
     await workspace.reopen();
     ephemeral = new EphemeralVolumes(workspace, rules);
-    workspace.filesystems.groups.clear();
-    breakIt();
+    await breakIt();
     expect(await rejectionOf(publish({ capability }))).toMatchObject({ message: /no device|failed/ });
     expect(workspace.mounter.entries).toEqual([]);
     expect(await workspace.blockDevices.list()).toEqual([]);

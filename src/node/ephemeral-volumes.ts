@@ -50,7 +50,7 @@ export class EphemeralVolumes {
     try {
       const device = await this.dependencies.devices.open(volume, order.capability, {});
       await this.filesystemStager.stage(volume, device, { capability: order.capability, stagingPath: targetPath });
-      await this.setGroup(order);
+      await this.setGroup(volume, order);
     } catch (error) {
       await this.takeBack(volume, before);
       throw error;
@@ -79,12 +79,15 @@ export class EphemeralVolumes {
     return true;
   }
 
-  private async setGroup({ claim, capability }: EphemeralOrder): Promise<void> {
+  // Before the pod has the volume, and never again: what the pod makes of its files is the pod's, and it may be at them now.
+  private async setGroup(volume: Volume, { claim, capability }: EphemeralOrder): Promise<void> {
     const { mountGroupId, mountFlags } = capability;
     if (mountGroupId === undefined || mountFlags.includes("ro")) return;
-    const { filesystems } = this.dependencies;
-    if (await filesystems.isGivenToGroup(claim.targetPath, mountGroupId)) return;
+    const { filesystems, pools } = this.dependencies;
+    const given = pools.poolOf(volume).mark(volume.id, "group-given");
+    if (await given.isSet()) return;
     await filesystems.giveToGroup(claim.targetPath, mountGroupId);
+    await given.set();
   }
 
   private async findOwnMount(volume: Volume): Promise<MountEntry | undefined> {

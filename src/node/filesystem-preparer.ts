@@ -16,6 +16,7 @@ export class FilesystemPreparer {
   /** Repairs the file system, and gives one that is copied or imported its own identity; or makes one on a blank device. */
   async prepare(volume: Volume, device: NumberedDevice, request: PrepareRequest): Promise<void> {
     if (await this.isToBeFormatted(volume, device, request.fsType)) return await this.format(volume, device, request);
+    await this.rememberFormatted(volume);
     const tools = this.dependencies.filesystems.toolsOf(request.fsType);
     await tools.repair(device.path);
     await this.renewIdentity(volume, device, request);
@@ -31,9 +32,21 @@ export class FilesystemPreparer {
       await filesystems.wipe(device.path);
       return true;
     }
-    if (content === undefined || content === fsType) return content === undefined;
-    const message = `${device.path} of volume ${volume.id} holds ${content}, asked for is ${fsType}: not formatted`;
-    throw new DriverError("refused", message);
+    if (content === fsType) return false;
+    const what = `${device.path} of volume ${volume.id}`;
+    if (content !== undefined) {
+      throw new DriverError("refused", `${what} holds ${content}, asked for is ${fsType}: not formatted`);
+    }
+    const formatted = pools.poolOf(volume).mark(volume.id, "formatted");
+    if (!(await formatted.isSet())) return true;
+    const advice = `restore its image from a backup, or remove ${formatted.path} to have a new one made`;
+    throw new DriverError("refused", `${what} has lost its file system and was not formatted again: ${advice}`);
+  }
+
+  /** A file system that is there now and gone another day was lost, and is not made anew in silence. */
+  private async rememberFormatted(volume: Volume): Promise<void> {
+    const formatted = this.dependencies.pools.poolOf(volume).mark(volume.id, "formatted");
+    if (!(await formatted.isSet())) await formatted.set();
   }
 
   private async format(volume: Volume, device: NumberedDevice, { fsType }: PrepareRequest): Promise<void> {
@@ -44,6 +57,7 @@ export class FilesystemPreparer {
     await mark.set();
     const request = { discard: provisioning === "thin", options: format };
     await filesystems.toolsOf(fsType).format(device.path, request);
+    await this.rememberFormatted(volume);
     if (mayHaveTwin(volume)) await pools.poolOf(volume).mark(volume.id, "identity-renewed").set();
     await mark.clear();
   }

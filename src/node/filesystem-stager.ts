@@ -29,7 +29,11 @@ export class FilesystemStager {
     const place = await resolvePlace(volume, device, request);
     const mounts = await this.clear(place);
     const staged = mounts.at(place.path);
-    if (staged !== undefined) return assertStaged(mounts, staged, place);
+    if (staged !== undefined) {
+      assertStaged(mounts, staged, place);
+      // The attempt that mounted it may have been cut short before it had grown.
+      return place.readOnly ? undefined : await this.grow(place);
+    }
     await createTarget(place.path, "directory");
     // A file system that is mounted elsewhere, for a pod whose staging was taken away, is past preparing.
     if (mounts.own.length === 0) {

@@ -3,9 +3,9 @@ import { findContext, isOtherContext } from "./mounts/selinux-context.js";
 
 /** Options of mount(8), and those that take them back. */
 const switches = [
-  { on: "noexec", off: ["exec", "defaults"] },
-  { on: "nosuid", off: ["suid", "defaults"] },
-  { on: "nodev", off: ["dev", "defaults"] },
+  { on: "noexec", off: ["exec"] },
+  { on: "nosuid", off: ["suid"] },
+  { on: "nodev", off: ["dev"] },
 ];
 
 /**

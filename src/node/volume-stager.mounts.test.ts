@@ -67,7 +67,7 @@ describe("staging with mount options", () => {
     ["noexec", ["noexec"], []],
     ["nosuid", [], ["nosuid"]],
     ["nodev", ["nodev"], ["nodev", "dev"]],
-    ["noexec, nodev", ["noexec", "nodev"], ["noexec", "nodev", "defaults"]],
+    ["noexec, nodev", ["noexec", "nodev"], ["noexec", "nodev", "exec", "dev"]],
     ["context", [context("s0:c1,c2")], [context("s0:c1,c3")]],
     ["context", [context("s0:c1,c2")], []],
     ["context", [], [context("s0:c1,c2")]],
@@ -122,6 +122,7 @@ describe("staging where a mount is already", () => {
     await workspace.blockDevices.detach(volume.id);
     workspace.mounter.lostDevices.add("259:0");
     await workspace.blockDevices.attach({ ...specOfOther, volumeId: "other" });
+    workspace.filesystems.contents.set(workspace.path("devices", "ublkb1"), "ext4");
   }
 
   const specOfOther = {

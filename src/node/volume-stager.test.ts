@@ -80,6 +80,39 @@ describe("staging a file system", () => {
     expect(await workspace.pools.poolOf(volume).mark(volume.id, "formatting").isSet()).toBe(false);
   });
 
+  test("does not format again a volume that has lost its file system", async () => {
+    const volume = await rig.createVolume();
+    await rig.stage(volume);
+    await rig.unstage(volume);
+    workspace.filesystems.contents.clear();
+    const error = await rejectionOf(rig.stage(volume));
+    expect(error).toMatchObject({ code: "refused", message: /has lost its file system .*remove .*\/formatted/ });
+    expect(workspace.filesystems.formats).toHaveLength(1);
+  });
+
+  test("remembers a file system that it found, as in an image that was imported", async () => {
+    const volume = await rig.createVolume();
+    await rig.stage(volume);
+    await rig.unstage(volume);
+    await workspace.pools.poolOf(volume).mark(volume.id, "formatted").clear();
+    await rig.stage(volume);
+    await rig.unstage(volume);
+    workspace.filesystems.contents.clear();
+    expect(await rejectionOf(rig.stage(volume))).toMatchObject({
+      code: "refused",
+      message: /has lost its file system/,
+    });
+  });
+
+  test("again makes up for growth that was cut short", async () => {
+    const volume = await rig.createVolume();
+    workspace.filesystems.failures.set("grow", new Error("killed"));
+    await rig.stage(volume);
+    workspace.filesystems.failures.clear();
+    await rig.stage(volume);
+    expect(workspace.filesystems.calls).toEqual(["grow ext4", "grow ext4"]);
+  });
+
   test("again changes nothing", async () => {
     const volume = await rig.createVolume();
     await rig.stage(volume);

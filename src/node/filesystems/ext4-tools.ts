@@ -30,8 +30,9 @@ function toArguments(options: Ext4FormatOptions, discard: boolean): string[] {
   ];
 }
 
-/** Bits of e2fsck(8)'s exit code: errors were corrected, and a root file system would need a reboot. */
+/** Bits of e2fsck(8)'s exit code: errors were corrected, and a root file system would need a reboot; errors are left. */
 const repairedBits = 1 | 2;
+const unrepairedBit = 4;
 
 // A clean file system takes no longer than reading its superblock; one with a journal to replay no longer than that.
 async function repair(runCommand: RunCommand, devicePath: string): Promise<void> {
@@ -41,6 +42,10 @@ async function repair(runCommand: RunCommand, devicePath: string): Promise<void>
     if (!(cause instanceof CommandError) || cause.exitCode === undefined) throw cause;
     if ((cause.exitCode & ~repairedBits) === 0) return;
     const report = shorten(`${cause.stdout}\n${cause.stderr}`);
+    if ((cause.exitCode & unrepairedBit) === 0) {
+      const found = `e2fsck could not check ${devicePath}, which was not mounted (exit code ${cause.exitCode}: ${report})`;
+      throw new DriverError("internal", found, { cause });
+    }
     const message = `the ext4 file system of ${devicePath} has errors that need a decision, it was not mounted`;
     throw new DriverError("refused", `${message}: copy the image, then run e2fsck on it yourself (${report})`, {
       cause,

@@ -15,7 +15,7 @@ export interface MountedFilesystem {
 
 /** What one type of file system needs of its programs. All but `grow` want a device that is not mounted. */
 export interface FilesystemTools {
-  /** Makes a file system on a blank device. Never forced: each program looks for itself once more before it writes. */
+  /** Makes a file system on a device that `probe` has found blank: not every program looks for itself once more. */
   format(devicePath: string, request: FormatRequest): Promise<void>;
   /** Repairs what the last stop left undone, where that takes no decision; fails with `refused` where it does. */
   repair(devicePath: string): Promise<void>;

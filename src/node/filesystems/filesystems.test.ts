@@ -38,9 +38,30 @@ describe("looking at a device", () => {
     expect(await filesystems.probe(device)).toBe("ext4");
   });
 
-  test("a wiped one is blank again", async () => {
+  test("a wiped one has nothing that has a name, and is not blank for that", async () => {
     await filesystems.toolsOf("ext4").format(device, { discard: false, options: {} });
     await filesystems.wipe(device);
+    expect(await filesystems.probe(device)).toBe("data of unknown kind");
+  });
+
+  test.each([0, 65_536, 1024 ** 2 - 1])(
+    "one with a byte at %d is not blank, though nobody knows it",
+    async (offset) => {
+      await writeAt(offset, Buffer.from([1]));
+      expect(await filesystems.probe(device)).toBe("data of unknown kind");
+    },
+  );
+
+  test("one of which a block cannot be read is not blank, though blkid says that it found nothing", async () => {
+    await filesystems.toolsOf("ext4").format(device, { discard: false, options: {} });
+    const found = new CommandError("blkid", "exit code 2", { exitCode: 2 });
+    expect(await new LinuxFilesystems(() => Promise.reject(found)).probe(device)).toBe("data of unknown kind");
+    const error = await rejectionOf(new LinuxFilesystems(() => Promise.reject(found)).probe("/proc/self/mem"));
+    expect(error.message).toMatch(/^cannot read \/proc\/self\/mem: EIO/);
+  });
+
+  test("one smaller than what is looked at is blank when all of it is", async () => {
+    await truncate(device, 4096);
     expect(await filesystems.probe(device)).toBeUndefined();
   });
 
@@ -158,6 +179,14 @@ describe("an ext4 file system", () => {
     await runRealCommand("debugfs", ["-w", "-R", "set_super_value state 0", device]);
     const error = await rejectionOf(repair(device));
     expect(error).toMatchObject({ code: "refused", message: /copy the image, then run e2fsck .*oot inode/s });
+  });
+
+  test("that cannot be checked is not said to have errors", async () => {
+    const error = await rejectionOf(repair(join(directory, "missing")));
+    expect(error).toMatchObject({
+      code: "internal",
+      message: /could not check .*missing, .*exit code 8: .*No such file/s,
+    });
   });
 
   test("gets another uuid, with nothing else wrong afterwards", async () => {

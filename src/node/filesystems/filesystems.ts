@@ -1,4 +1,4 @@
-import { open } from "node:fs/promises";
+import { type FileHandle, open } from "node:fs/promises";
 import { DriverError, toMessage } from "../../errors.js";
 import type { FsType } from "../../pools/volume/volume.js";
 import { CommandError, type RunCommand } from "../../system/command.js";
@@ -38,14 +38,15 @@ export class LinuxFilesystems implements Filesystems {
   }
 
   async probe(devicePath: string): Promise<string | undefined> {
-    await assertReadable(devicePath);
     try {
       // -p asks the device itself and not blkid's cache.
       const { stdout } = await this.runCommand("blkid", ["-p", "-o", "export", devicePath]);
       return findContentName(stdout);
     } catch (error) {
       if (!(error instanceof CommandError)) throw error;
-      if (error.exitCode === blkidFoundNothing && error.stdout === "" && error.stderr === "") return undefined;
+      if (error.exitCode === blkidFoundNothing && error.stdout === "" && error.stderr === "") {
+        return (await isBlank(devicePath)) ? undefined : unknownContent;
+      }
       if (error.exitCode === blkidAmbivalent) return "signatures of more than one kind";
       throw error;
     }
@@ -78,25 +79,43 @@ export class LinuxFilesystems implements Filesystems {
   }
 }
 
+const unknownContent = "data of unknown kind";
 const blkidFoundNothing = 2;
 const blkidAmbivalent = 8;
 
 function findContentName(exported: string): string {
   const values = new Map(exported.split("\n").map((line) => line.split("=", 2) as [string, string | undefined]));
   const partitions = values.get("PTTYPE");
-  return values.get("TYPE") ?? (partitions === undefined ? "data of unknown kind" : `a ${partitions} partition table`);
+  return values.get("TYPE") ?? (partitions === undefined ? unknownContent : `a ${partitions} partition table`);
 }
 
-// blkid answers "nothing" for a device that it cannot read. Taking that for blank would format over data.
-async function assertReadable(devicePath: string): Promise<void> {
+/** Where every file system and container that a volume can have keeps something. An encrypted one has noise behind it. */
+const blankBytes = 1024 ** 2;
+
+/**
+ * Whether a device begins with nothing but zeroes. blkid alone does not tell: it says "nothing" too when one of the blocks that
+ * it looks at cannot be read, and of data without a signature. Taking either for blank would format over somebody's data.
+ */
+async function isBlank(devicePath: string): Promise<boolean> {
   try {
     const device = await open(devicePath, "r");
     try {
-      await device.read(Buffer.alloc(4096), 0, 4096, 0);
+      return await hasZeroesOnly(device);
     } finally {
       await device.close();
     }
   } catch (cause) {
     throw new DriverError("internal", `cannot read ${devicePath}: ${toMessage(cause)}`, { cause });
   }
+}
+
+async function hasZeroesOnly(device: FileHandle): Promise<boolean> {
+  const chunk = Buffer.alloc(64 * 1024);
+  for (let offset = 0; offset < blankBytes; ) {
+    const { bytesRead } = await device.read(chunk, 0, chunk.length, offset);
+    if (bytesRead === 0) return true;
+    if (chunk.subarray(0, bytesRead).some((byte) => byte !== 0)) return false;
+    offset += bytesRead;
+  }
+  return true;
 }

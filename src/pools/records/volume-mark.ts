@@ -7,19 +7,23 @@ import { syncDirectory, writeFileDurably } from "../../system/files.js";
  * What the file beside an image says by being there:
  * - `formatting`: a file system is being made on a device that was blank. It is there from before mkfs until after it, so
  *   what a device holds while it is there is an unfinished file system, and nobody's data.
+ * - `formatted`: the volume has had a file system. A device without one is damaged, and never blank.
  * - `identity-renewed`: the file system of a copy has a uuid of its own.
  * - `encrypting`: a header is being made on a device that was blank, in the same way as with `formatting`.
  * - `encrypted`: the image has had a header. One without it is damaged, and never blank.
  * - `header-bound`: the header of a copy names the copy and not its source.
+ * - `group-given`: an inline volume was given to its pod's group.
  * - `sole-publication`: the volume was published to a single writer the last time that it was published nowhere else.
  * - `trimmed`: when unused space was last given back to the pool.
  */
 export const volumeMarkNames = [
   "formatting",
+  "formatted",
   "identity-renewed",
   "encrypting",
   "encrypted",
   "header-bound",
+  "group-given",
   "sole-publication",
   "trimmed",
 ] as const;
