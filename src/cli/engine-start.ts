@@ -29,11 +29,9 @@ const adoptionMsMax = 3_000;
  */
 export async function startAlone(start: EngineStart): Promise<void> {
   const { undo } = start;
-  const locking = lockState(start);
-  locking.catch(() => undefined); // awaited below, after what can go on beside it
+  const locking = beginLocking(start);
   const devices = await createDevices(start);
-  const lock = await locking;
-  undo.push(() => lock.release());
+  await locking;
   undo.push(() => devices.leave());
   await adoptPatiently(devices, start.logger, adoptionMsMax);
   const server = await listen(start, devices);
@@ -71,11 +69,20 @@ export async function createDevices({ config, logger }: EngineStart): Promise<Ub
   return createUblkBlockDevices({ ...config, logger });
 }
 
+/** Begins to lock, for a caller that has other things to do meanwhile. Whatever comes of these, the lock is undone. */
+export function beginLocking(start: EngineStart, options: Partial<FileLockOptions> = {}): Promise<FileLock> {
+  const giveUp = new AbortController();
+  const locking = lockState(start, { ...options, signal: giveUp.signal });
+  locking.catch(() => undefined); // awaited by the caller
+  start.undo.push(async () => {
+    giveUp.abort();
+    await (await locking.catch(() => undefined))?.release();
+  });
+  return locking;
+}
+
 /** Keeps every other engine away from this journal. */
-export async function lockState(
-  { config, onLockLost }: EngineStart,
-  options: Partial<FileLockOptions> = {},
-): Promise<FileLock> {
+async function lockState({ config, onLockLost }: EngineStart, options: Partial<FileLockOptions>): Promise<FileLock> {
   const directory = join(config.stateDir, "engine");
   await mkdir(directory, { recursive: true, mode: 0o700 });
   const what = `state directory ${config.stateDir}`;

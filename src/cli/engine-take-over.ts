@@ -3,7 +3,7 @@ import type { UblkBlockDevices } from "../engine/ublk-block-devices.js";
 import { DriverError, toMessage } from "../errors.js";
 import type { FileLock } from "../system/file-lock.js";
 import { endsWithin, within } from "../system/within.js";
-import { createDevices, type EngineStart, listen, lockState } from "./engine-start.js";
+import { beginLocking, createDevices, type EngineStart, listen } from "./engine-start.js";
 
 /** How long the old engine may take to end after it has handed everything over. */
 const oldEngineEndMsMax = 60_000;
@@ -18,7 +18,8 @@ export async function startByTakeOver(start: EngineStart): Promise<void> {
   const { logger, config } = start;
   const devices = await createDevices(start);
   const server = await listen(start, devices);
-  const locking = waitForLock(start);
+  // In line behind the old engine from now on, so that its end is noticed at once; how long that takes is up to its devices.
+  const locking = beginLocking(start, { waitSeconds: "forever" });
   start.undo.push(() => devices.leave());
   const taker = new HandOverTaker(config.socketPath);
   try {
@@ -39,21 +40,6 @@ export async function startByTakeOver(start: EngineStart): Promise<void> {
       `the old engine has not ended in ${oldEngineEndMsMax / 1000} s: end it, then start again`,
     );
   });
-}
-
-/**
- * Waits in line behind the old engine from now on, so that its end is noticed at once; without a limit, for how long a
- * hand-over takes is up to its devices.
- */
-function waitForLock(start: EngineStart): Promise<FileLock> {
-  const giveUp = new AbortController();
-  const locking = lockState(start, { waitSeconds: "forever", signal: giveUp.signal });
-  locking.catch(() => undefined); // awaited when the devices are here
-  start.undo.push(async () => {
-    giveUp.abort();
-    await (await locking.catch(() => undefined))?.release();
-  });
-  return locking;
 }
 
 /** An old engine that died has left its lock, and what it still had is free. One that lives takes back what it gave. */

@@ -184,6 +184,7 @@ describe("requests that failed", () => {
 
 test("a volume whose device the engine cannot tell of is in the list, and hides no other from it", async () => {
   const [broken, lost] = [await createVolume("a"), await createVolume("b")];
+  await attach(broken);
   await rm(imagePath(lost));
   const { blockDevices } = workspace;
   const find = blockDevices.find.bind(blockDevices);
@@ -194,6 +195,36 @@ test("a volume whose device the engine cannot tell of is in the list, and hides 
   const message = "its journal entry is not JSON";
   expect(await health.check(broken.id)).toEqual([{ status: "inaccessible", reason: "DeviceUnusable", message }]);
   expect((await health.listAbnormal()).map(({ id }) => id)).toEqual([broken.id, lost.id].sort());
+});
+
+test("a list asks the engine for those volumes only that have a device", async () => {
+  const [one, other] = [await createVolume("a"), await createVolume("b")];
+  await attach(other);
+  const asked: string[] = [];
+  const find = workspace.blockDevices.find.bind(workspace.blockDevices);
+  workspace.blockDevices.find = (volumeId) => {
+    asked.push(volumeId);
+    return find(volumeId);
+  };
+  await rm(imagePath(one));
+  expect((await health.listAbnormal()).map(({ id }) => id)).toEqual([one.id]);
+  expect(asked).toEqual([other.id]);
+});
+
+test("a list from an engine that does not answer names every volume, after one question", async () => {
+  const ids = [await createVolume("a"), await createVolume("b")].map(({ id }) => id).sort();
+  const [{ pools, blockDevices }, never] = [workspace, new Promise<never>(() => undefined)];
+  let questions = 0;
+  const ask = () => {
+    questions++;
+    return never;
+  };
+  Object.assign(blockDevices, { listVolumeIds: ask, find: ask });
+  const ioErrors = new IoErrorHistory(blockDevices);
+  const impatient = new VolumeHealth({ pools, blockDevices, ioErrors, engineAnswerMsMax: 1 });
+  const findings = [expect.objectContaining({ reason: "EngineUnavailable" })];
+  expect(await impatient.listAbnormal()).toEqual(ids.map((id) => ({ id, findings })));
+  expect(questions).toBe(1);
 });
 
 test("the list has the volumes that are not well, and they alone, in the order of their ids", async () => {

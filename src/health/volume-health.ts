@@ -6,6 +6,7 @@ import { findPoolFault } from "../pools/pool/pool-presence.js";
 import type { UnusableVolume } from "../pools/pool/pool-scan.js";
 import { imageSizeBytesOf } from "../pools/volume/image-size.js";
 import type { Volume } from "../pools/volume/volume.js";
+import { inParallel } from "../system/in-parallel.js";
 import type { StorageFinding, VolumeFinding } from "./finding.js";
 import { askEngine, checkStorage, type StorageHealthParts } from "./storage-health.js";
 
@@ -25,6 +26,10 @@ export interface AbnormalVolume {
  */
 const changeMsMax = 2_000;
 const pauseMs = 100;
+/** Each question has its time to be answered in, which must not pass while it waits behind thousands of others. */
+const checksAtOnceMax = 64;
+
+type DeviceCheck = (volumeId: string) => Promise<VolumeFinding[]>;
 
 /** How volumes do, as far as records, images, pools and devices tell. */
 export class VolumeHealth {
@@ -32,13 +37,17 @@ export class VolumeHealth {
 
   /** What is wrong with a volume; nothing when it is well, and an error when there is no such volume. */
   async check(volumeId: string): Promise<VolumeFinding[]> {
+    return await this.checkWith(volumeId, (id) => this.checkDevice(id));
+  }
+
+  private async checkWith(volumeId: string, checkDevice: DeviceCheck): Promise<VolumeFinding[]> {
     const { pools, ioErrors } = this.parts;
     const unusable = pools.findUnusable(volumeId);
     if (unusable !== undefined) return [toFinding(unusable)];
     const volume = pools.getVolume(volumeId);
     const poolFault = await findPoolFault(pools.poolOf(volume));
     if (poolFault !== undefined) return [{ status: "inaccessible", reason: "PoolUnavailable", message: poolFault }];
-    const found = await Promise.all([this.checkImage(volume), this.checkDevice(volumeId)]);
+    const found = await Promise.all([this.checkImage(volume), checkDevice(volumeId)]);
     return [...found.flat(), ...ioErrors.findings(volumeId)];
   }
 
@@ -46,8 +55,13 @@ export class VolumeHealth {
   async listAbnormal(): Promise<AbnormalVolume[]> {
     const { pools } = this.parts;
     const ids = [...pools.listVolumes(), ...pools.listUnusable()].map(({ id }) => id).sort();
-    const checked = await Promise.all(ids.map((id) => this.checkListed(id)));
-    return checked.filter(({ findings }) => findings.length > 0);
+    const checkDevice = await this.createDeviceCheck();
+    const abnormal = new Map<string, VolumeFinding[]>();
+    await inParallel(ids, checksAtOnceMax, async (id) => {
+      const findings = await this.checkListed(id, checkDevice);
+      if (findings.length > 0) abnormal.set(id, findings);
+    });
+    return ids.filter((id) => abnormal.has(id)).map((id) => ({ id, findings: abnormal.get(id) ?? [] }));
   }
 
   /** What is wrong with the engine and the pools: see `checkStorage`. */
@@ -56,11 +70,21 @@ export class VolumeHealth {
   }
 
   /** A volume that was deleted since the list was made is none of it. */
-  private async checkListed(id: string): Promise<AbnormalVolume> {
+  private async checkListed(id: string, checkDevice: DeviceCheck): Promise<VolumeFinding[]> {
     const { pools } = this.parts;
     const isThere = pools.peekVolume(id) !== undefined || pools.findUnusable(id) !== undefined;
-    const findings = isThere ? await this.check(id) : [];
-    return { id, findings };
+    return isThere ? await this.checkWith(id, checkDevice) : [];
+  }
+
+  /** For many volumes: asks the engine once which of them have a device, and no further when it does not answer. */
+  private async createDeviceCheck(): Promise<DeviceCheck> {
+    try {
+      const known = new Set(await askEngine(this.parts, this.parts.blockDevices.listVolumeIds()));
+      return async (id) => (known.has(id) ? await this.checkDevice(id) : []);
+    } catch (error) {
+      const finding = toDeviceFinding(error);
+      return async () => [finding];
+    }
   }
 
   private async checkImage(volume: Volume): Promise<VolumeFinding[]> {
@@ -87,10 +111,7 @@ export class VolumeHealth {
           : (["DeviceQuiesced", "its requests wait for an engine: look whether one is running"] as const);
       return [{ status: "inaccessible", reason, message: `${device.path} is ${device.state}: ${what}` }];
     } catch (error) {
-      // One volume whose device the engine cannot tell of shall hide no other from a list.
-      if (!(error instanceof BlockDeviceError)) throw error;
-      const reason = error.code === "unavailable" ? "EngineUnavailable" : "DeviceUnusable";
-      return [{ status: "inaccessible", reason, message: error.message }];
+      return [toDeviceFinding(error)];
     }
   }
 
@@ -103,6 +124,13 @@ export class VolumeHealth {
     }
     return device;
   }
+}
+
+/** One volume whose device the engine cannot tell of shall hide no other from a list. */
+function toDeviceFinding(error: unknown): VolumeFinding {
+  if (!(error instanceof BlockDeviceError)) throw error;
+  const reason = error.code === "unavailable" ? "EngineUnavailable" : "DeviceUnusable";
+  return { status: "inaccessible", reason, message: error.message };
 }
 
 function isUnsettled(device: BlockDevice | undefined): boolean {

@@ -1,5 +1,5 @@
 import { ControllerService, GetCapacityRequest, ListVolumesRequest } from "../../../src/gen/csi/csi.js";
-import { inParallel } from "../../proof/support/in-parallel.js";
+import { inParallel } from "../../../src/system/in-parallel.js";
 import { TestBed } from "../../vm/suites/support/test-bed.js";
 import { describeVolume, timeLife } from "./calls.js";
 import { Latencies } from "./latencies.js";

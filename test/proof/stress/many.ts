@@ -1,8 +1,8 @@
 import { join } from "node:path";
+import { inParallel } from "../../../src/system/in-parallel.js";
 import type { UblkDevice } from "../../../src/ublk/index.js";
 import { loadLibrary } from "../../vm/suites/support/library.js";
 import { CheckerLoad } from "../support/checker.js";
-import { inParallel } from "../support/in-parallel.js";
 import type { Verdict } from "../support/verdict.js";
 import { createVolume } from "../support/volumes.js";
 
