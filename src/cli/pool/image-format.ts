@@ -1,18 +1,16 @@
-import { type FileHandle, open, stat } from "node:fs/promises";
 import { DriverError } from "../../errors.js";
+import { overlaidBytes } from "./head-overlay.js";
 import type { ImageFormat } from "./pool-command.js";
 
-/** An image file that can be made a volume. */
-export interface SourceImage {
-  path: string;
+/** What an image file says of itself. */
+export interface ImageHead {
   format: ImageFormat;
-  /** Of the disk that it is an image of. */
-  sizeBytes: bigint;
-  /** Changes when somebody writes to the file. */
-  version: string;
+  /** Of the disk that it is an image of; undefined where that is the size of the file. */
+  sizeBytes: bigint | undefined;
 }
 
-const headBytes = 104;
+/** As much of a file as its head may be, and more than is read of it here. */
+export const headBytes = overlaidBytes;
 /** Other formats that a file of bytes could be mistaken for, by how they begin. */
 const foreignFormats: ReadonlyArray<[magic: Buffer, name: string]> = [
   [Buffer.from("KDMV"), "vmdk"],
@@ -27,34 +25,17 @@ const foreignFormats: ReadonlyArray<[magic: Buffer, name: string]> = [
 ];
 const qcowMagic = Buffer.from([0x51, 0x46, 0x49, 0xfb]);
 
-/** Looks at an image file. `format` is what it is said to be; without it the file says so itself. */
-export async function readSourceImage(path: string, format: ImageFormat | undefined): Promise<SourceImage> {
-  // A pipe would keep whoever opens it waiting.
-  if (!(await stat(path)).isFile()) throw refused(path, "is not a file: copy the device or folder into one first");
-  const file = await open(path, "r");
-  try {
-    const { size, mtimeNs, ino } = await file.stat({ bigint: true });
-    if (size === 0n) throw refused(path, "is empty");
-    const head = await readHead(file);
-    const found = format ?? detectFormat(path, head);
-    const sizeBytes = found === "qcow2" ? readQcow2SizeBytes(path, head) : size;
-    return { path, format: found, sizeBytes, version: `${ino}/${size}/${mtimeNs}` };
-  } finally {
-    await file.close();
-  }
-}
-
-async function readHead(file: FileHandle): Promise<Buffer> {
-  const head = Buffer.alloc(headBytes);
-  await file.read(head, 0, headBytes, 0);
-  return head;
+/** `format` is what the file is said to be; without it its head tells. A head that must not be read is refused. */
+export function readImageHead(path: string, head: Buffer, format: ImageFormat | undefined): ImageHead {
+  const found = format ?? detectFormat(path, head);
+  return { format: found, sizeBytes: found === "qcow2" ? readQcow2SizeBytes(path, head) : undefined };
 }
 
 function detectFormat(path: string, head: Buffer): ImageFormat {
   if (startsWith(head, qcowMagic)) return "qcow2";
   const foreign = foreignFormats.find(([magic]) => startsWith(head, magic));
   if (foreign === undefined) return "raw";
-  throw refused(
+  throw refuseSource(
     path,
     `looks like ${foreign[1]}: unpack or convert it first, or give --format raw for its bytes as they are`,
   );
@@ -65,20 +46,21 @@ function detectFormat(path: string, head: Buffer): ImageFormat {
  * a program open them.
  */
 function readQcow2SizeBytes(path: string, head: Buffer): bigint {
-  if (!startsWith(head, qcowMagic)) throw refused(path, "is not qcow2: leave --format out, or give raw");
+  if (!startsWith(head, qcowMagic)) throw refuseSource(path, "is not qcow2: leave --format out, or give raw");
   const version = head.readUInt32BE(4);
   if (version !== 2 && version !== 3)
-    throw refused(path, `is of qcow version ${version}, known are 2 and 3: convert it`);
+    throw refuseSource(path, `is of qcow version ${version}, known are 2 and 3: convert it`);
   const incompatible = version === 3 ? head.readBigUInt64BE(72) : 0n;
   if (head.readBigUInt64BE(8) !== 0n) {
-    throw refused(path, "has a backing file, and is not whole without it: flatten it with qemu-img convert");
+    throw refuseSource(path, "has a backing file, and is not whole without it: flatten it with qemu-img convert");
   }
   if ((incompatible & 4n) !== 0n)
-    throw refused(path, "keeps its data in another file: flatten it with qemu-img convert");
-  if (head.readUInt32BE(32) !== 0) throw refused(path, "is encrypted: decrypt it with qemu-img convert");
-  if ((incompatible & 3n) !== 0n) throw refused(path, "was not closed cleanly: repair it with qemu-img check -r all");
+    throw refuseSource(path, "keeps its data in another file: flatten it with qemu-img convert");
+  if (head.readUInt32BE(32) !== 0) throw refuseSource(path, "is encrypted: decrypt it with qemu-img convert");
+  if ((incompatible & 3n) !== 0n)
+    throw refuseSource(path, "was not closed cleanly: repair it with qemu-img check -r all");
   const sizeBytes = head.readBigUInt64BE(24);
-  if (sizeBytes === 0n) throw refused(path, "is an image of no bytes");
+  if (sizeBytes === 0n) throw refuseSource(path, "is an image of no bytes");
   return sizeBytes;
 }
 
@@ -86,6 +68,6 @@ function startsWith(head: Buffer, magic: Buffer): boolean {
   return head.subarray(0, magic.length).equals(magic);
 }
 
-function refused(path: string, reason: string): DriverError {
+export function refuseSource(path: string, reason: string): DriverError {
   return new DriverError("refused", `${path} ${reason}`);
 }

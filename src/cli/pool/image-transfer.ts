@@ -1,8 +1,11 @@
+import { dirname } from "node:path";
 import { DriverError } from "../../errors.js";
 import { createEmptyImage, createSparseImage } from "../../pools/images/image.js";
 import { CommandError, type RunCommand } from "../../system/command.js";
-import type { SourceImage } from "./image-format.js";
+import { createHeadOverlay, openUnnamed } from "./head-overlay.js";
+import { toOpenPath } from "./open-path.js";
 import type { ImageFormat } from "./pool-command.js";
+import type { SourceImage } from "./source-image.js";
 
 export interface Transfer {
   runCommand: RunCommand;
@@ -14,11 +17,27 @@ const timeoutMs = 20 * 24 * 60 * 60_000;
 
 /** Makes a raw file, which must not exist, with the bytes of an image. Holes stay holes, and no blocks are shared. */
 export async function unpackImage(source: SourceImage, targetPath: string, transfer: Transfer): Promise<void> {
-  if (source.format === "raw") return await copySparsely(source.path, targetPath, transfer);
-  await createSparseImage(targetPath, source.sizeBytes);
-  // It exists already, so that it is readable by root only, and is all zeroes.
-  const output = ["-n", "--target-is-zero", "-O", "raw", source.path, targetPath];
-  await runQemuImg(["convert", "-f", "qcow2", ...output], transfer);
+  const { format, sizeBytes, head, fileBytes } = source.facts;
+  if (format === "raw") return await copySparsely(source.openPath, targetPath, transfer);
+  await createSparseImage(targetPath, sizeBytes);
+  const overlay = await openUnnamed(dirname(targetPath), createHeadOverlay(head, fileBytes));
+  try {
+    const qcow2 = describeQcow2(toOpenPath(overlay), source.openPath);
+    // The target exists already, so that it is readable by root only, and is all zeroes.
+    await runQemuImg(["convert", "-n", "--target-is-zero", "-O", "raw", qcow2, targetPath], transfer);
+  } finally {
+    await overlay.close();
+  }
+}
+
+/**
+ * An image for qemu-img that has the head which was found to name no other file, whatever the file has there by now. Its
+ * owner may write to it at any time, through a mapping without leaving a trace, and what it names is opened by root.
+ */
+function describeQcow2(overlayPath: string, imagePath: string): string {
+  const image = { driver: "raw", file: { driver: "file", filename: imagePath } };
+  const overlaid = { driver: "qcow2", file: { driver: "file", filename: overlayPath }, backing: image };
+  return `json:${JSON.stringify({ driver: "qcow2", file: overlaid, backing: null })}`;
 }
 
 /** Makes a file of this format, which must not exist, with the bytes of a raw one. */

@@ -9,12 +9,12 @@ import { isAtOrBelow } from "../../system/mountinfo.js";
 import { ConfigError } from "../values.js";
 import { type FoundPool, findPools, isFound } from "./found-pool.js";
 import { resolveGiven } from "./given-path.js";
-import { readSourceImage, type SourceImage } from "./image-format.js";
 import { unpackImage } from "./image-transfer.js";
 import { toPersistentVolume, toYaml } from "./persistent-volume.js";
 import type { ImportCommand, PoolPlace } from "./pool-command.js";
 import { withLocks } from "./pool-locks.js";
 import type { PoolOutcome, PoolParts } from "./pool-outcome.js";
+import { SourceImage } from "./source-image.js";
 
 type Import = ImportCommand & { place: PoolPlace };
 
@@ -23,20 +23,27 @@ type Import = ImportCommand & { place: PoolPlace };
  * `pool check` shows and the next start of the driver removes.
  */
 export async function importImage(order: Import, parts: PoolParts): Promise<PoolOutcome> {
-  const { place, storageClassName } = order;
-  const { nodeId } = place;
+  const { nodeId } = order.place;
   if (nodeId === undefined) throw new ConfigError("--node-id is required: give the flag, or set NODE_ID");
-  const found = await getPools(place, parts);
-  const source = await readSource(order, found);
-  const poolPaths = found.flatMap(({ request, directory }) => (request.kind === "file" ? [directory] : []));
-  return await withLocks({ stateDir: place.stateDir, poolPaths }, async () => {
-    // What is booked is read again now that nobody else books.
-    const pools = await Pools.load(toPools(await getPools(place, parts)), createSilentLogger());
-    const volume = await create(order, { source, pools, parts });
-    const persistentVolume = toPersistentVolume(volume, { ...place, nodeId, storageClassName });
-    const json = { volumeId: volume.id, pool: volume.pool, sizeBytes: volume.sizeBytes, persistentVolume };
-    return { exitCode: 0, json, text: `# volume ${volume.id} in pool ${volume.pool}\n${toYaml(persistentVolume)}` };
-  });
+  const found = await getPools(order.place, parts);
+  const source = await SourceImage.open(await resolveGiven(order.sourcePath), order.format);
+  try {
+    assertOutside(source, found);
+    const poolPaths = found.flatMap(({ request, directory }) => (request.kind === "file" ? [directory] : []));
+    return await withLocks({ stateDir: order.place.stateDir, poolPaths }, async () => {
+      // What is booked is read again now that nobody else books.
+      const pools = await Pools.load(toPools(await getPools(order.place, parts)), createSilentLogger());
+      return toOutcome(await create(order, { source, pools, parts }), order, nodeId);
+    });
+  } finally {
+    await source.close();
+  }
+}
+
+function toOutcome(volume: Volume, { place, storageClassName }: Import, nodeId: string): PoolOutcome {
+  const persistentVolume = toPersistentVolume(volume, { ...place, nodeId, storageClassName });
+  const json = { volumeId: volume.id, pool: volume.pool, sizeBytes: volume.sizeBytes, persistentVolume };
+  return { exitCode: 0, json, text: `# volume ${volume.id} in pool ${volume.pool}\n${toYaml(persistentVolume)}` };
 }
 
 // A name is unique on a node, and the bytes of a pool that is not there cannot be counted.
@@ -53,10 +60,9 @@ function toPools(found: readonly FoundPool[]) {
   return found.map(({ pool }) => pool);
 }
 
-async function readSource({ sourcePath, format }: Import, found: readonly FoundPool[]): Promise<SourceImage> {
-  const path = await resolveGiven(sourcePath);
+function assertOutside({ facts: { path } }: SourceImage, found: readonly FoundPool[]): void {
   const inside = found.find(({ directory }) => isAtOrBelow(path, directory));
-  if (inside === undefined) return await readSourceImage(path, format);
+  if (inside === undefined) return;
   const message = `${path} lies in pool ${inside.request.name}`;
   throw new DriverError("refused", `${message}: export it, and import what that makes`);
 }
@@ -77,8 +83,8 @@ async function create(order: Import, { source, pools, parts }: Means): Promise<V
   const parameters = { ...parseVolumeParameters({ provisioning }), pool: pool.name };
   // What an image holds is known once it is unpacked, and the record, which has these, is written after that.
   const capabilities: VolumeCapability[] = [];
-  const wanted = { requiredBytes: order.sizeBytes ?? source.sizeBytes };
-  const rules = { ...parameters, capabilities, contentBytes: source.sizeBytes };
+  const wanted = { requiredBytes: order.sizeBytes ?? source.facts.sizeBytes };
+  const rules = { ...parameters, capabilities, contentBytes: source.facts.sizeBytes };
   const volume: Volume = {
     id: createVolumeId(),
     name,
@@ -91,15 +97,10 @@ async function create(order: Import, { source, pools, parts }: Means): Promise<V
   };
   await pools.createVolume(volume, async (path) => {
     await unpackImage(source, path, parts);
-    await assertUnchanged(source);
+    await source.assertUnchanged();
     capabilities.push(await chooseCapability(order, path, parts));
   });
   return volume;
-}
-
-async function assertUnchanged({ path, format, version }: SourceImage): Promise<void> {
-  if ((await readSourceImage(path, format)).version === version) return;
-  throw new DriverError("refused", `${path} was written to while it was read: stop who uses it, and try again`);
 }
 
 async function chooseCapability(
