@@ -21,7 +21,7 @@ export async function adoptPool(adoption: Adoption, parts: PoolParts): Promise<P
   const { directory } = await getPool(adoption, parts);
   return await withLocks({ stateDir: place.stateDir, poolPaths: [directory] }, async () => {
     const found = await getPool(adoption, parts);
-    const { request, record, content } = found;
+    const { request, record } = found;
     const registry = new PoolRegistry(place.stateDir);
     const registered = await registry.find(request.name);
     if (registered !== undefined && registered !== record.uuid && !adoption.replace)
@@ -29,11 +29,7 @@ export async function adoptPool(adoption: Adoption, parts: PoolParts): Promise<P
     await assertNotServed(found, { ...place, ...parts });
     await assignPool(directory, nodeId);
     await registry.remember(request.name, record.uuid);
-    const volumes = content.volumes.filter(({ ephemeral }) => ephemeral === undefined);
-    const persistentVolumes = volumes.map((volume) => toPersistentVolume(volume, { ...place, nodeId }));
-    const was = { nodeId: record.nodeId ?? null, poolUuid: registered ?? null };
-    const json = { name: request.name, uuid: record.uuid, directory, nodeId, was, persistentVolumes };
-    return { exitCode: 0, json, text: toText(found, nodeId, persistentVolumes) };
+    return toOutcome(found, { ...place, nodeId }, registered);
   });
 }
 
@@ -72,14 +68,38 @@ async function assertNotServed({ request, pool, content }: FoundPool, { stateDir
   }
 }
 
+function toOutcome(
+  found: FoundPool,
+  place: PoolPlace & { nodeId: string },
+  registered: string | undefined,
+): PoolOutcome {
+  const { request, record, directory, content } = found;
+  const { nodeId } = place;
+  const volumes = content.volumes.filter(({ ephemeral }) => ephemeral === undefined);
+  const json = {
+    name: request.name,
+    uuid: record.uuid,
+    directory,
+    nodeId,
+    was: { nodeId: record.nodeId ?? null, poolUuid: registered ?? null },
+    persistentVolumes: volumes.map((volume) => toPersistentVolume(volume, place)),
+    encryptedVolumeIds: volumes.filter(({ parameters }) => parameters.encryption).map(({ id }) => id),
+  };
+  const manifests = volumes.map((volume) => toYaml(volume, place));
+  return { exitCode: 0, json, text: toText(found, nodeId, manifests) };
+}
+
 function toText(
   { request, record, directory, content, snapshots }: FoundPool,
   nodeId: string,
-  volumes: unknown[],
+  manifests: readonly string[],
 ): string {
   const before = record.nodeId === undefined || record.nodeId === nodeId ? "" : ` (before: ${record.nodeId})`;
   const counts = `${content.volumes.length} volumes, ${snapshots.snapshots.length} snapshots`;
   const line = `# pool ${request.name} (${record.uuid}) at ${directory} is node ${nodeId}'s${before}: ${counts}\n`;
-  if (volumes.length === 0) return line;
-  return `${line}# PersistentVolumes that name another node have to be replaced by these:\n${volumes.map(toYaml).join("---\n")}`;
+  if (manifests.length === 0) return line;
+  const advice =
+    "# PersistentVolumes that name another node have to be replaced by these, which have the class and the\n";
+  const rest = "# reclaim policy of volumes that somebody made by hand: copy those from the former ones.\n";
+  return `${line}${advice}${rest}${manifests.join("---\n")}`;
 }

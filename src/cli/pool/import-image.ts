@@ -41,9 +41,10 @@ export async function importImage(order: Import, parts: PoolParts): Promise<Pool
 }
 
 function toOutcome(volume: Volume, { place, storageClassName }: Import, nodeId: string): PoolOutcome {
-  const persistentVolume = toPersistentVolume(volume, { ...place, nodeId, storageClassName });
+  const where = { ...place, nodeId, storageClassName };
+  const persistentVolume = toPersistentVolume(volume, where);
   const json = { volumeId: volume.id, pool: volume.pool, sizeBytes: volume.sizeBytes, persistentVolume };
-  return { exitCode: 0, json, text: `# volume ${volume.id} in pool ${volume.pool}\n${toYaml(persistentVolume)}` };
+  return { exitCode: 0, json, text: `# volume ${volume.id} in pool ${volume.pool}\n${toYaml(volume, where)}` };
 }
 
 // A name is unique on a node, and the bytes of a pool that is not there cannot be counted.

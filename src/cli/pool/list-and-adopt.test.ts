@@ -1,7 +1,8 @@
 import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
+import { parse } from "yaml";
 import { acquireFileLock } from "../../system/file-lock.js";
-import { rejectionOf, Workspace } from "../../testing/workspace.js";
+import { mebibyte, mountCapability, rejectionOf, Workspace } from "../../testing/workspace.js";
 import { PoolBench } from "./testing/pool-bench.js";
 
 let workspace: Workspace;
@@ -84,6 +85,53 @@ describe("pool adopt", () => {
   test("needs the name of this node", async () => {
     bench.nodeId = undefined;
     expect((await rejectionOf(bench.run(adopt))).message).toContain("--node-id is required");
+  });
+
+  test("prints PersistentVolumes that have the mount options of their volumes", async () => {
+    const plain = { accessType: "mount", accessMode: "SINGLE_NODE_WRITER", fsType: "ext4" } as const;
+    const range = { requiredBytes: 2n * mebibyte };
+    const [strict] = [
+      await workspace.provisioner.create({
+        name: "strict",
+        range,
+        capabilities: [{ ...plain, mountFlags: ["noexec", "nodev"] }],
+        parameters: {},
+      }),
+      await workspace.provisioner.create({
+        name: "plain",
+        range,
+        capabilities: [{ ...plain, mountFlags: [] }],
+        parameters: {},
+      }),
+    ];
+    const { answer } = await bench.runJson(adopt);
+    const specs = (answer.persistentVolumes as Array<{ metadata: { name: string }; spec: object }>).map(
+      ({ metadata, spec }) => [metadata.name, spec],
+    );
+    expect(Object.fromEntries(specs)).toEqual({
+      strict: expect.objectContaining({
+        mountOptions: ["noexec", "nodev"],
+        csi: expect.objectContaining({ volumeHandle: strict.id }),
+      }),
+      plain: expect.not.objectContaining({ mountOptions: expect.anything() }),
+    });
+  });
+
+  test("says which volumes are encrypted, and that they need their Secret named", async () => {
+    await bench.createVolume("open");
+    const secret = await workspace.provisioner.create({
+      name: "secret",
+      range: { requiredBytes: 32n * mebibyte },
+      capabilities: [mountCapability],
+      parameters: { encryption: "luks2" },
+    });
+    const { text } = await bench.run(adopt);
+    const manifests = text.split("---\n");
+    expect(manifests.filter((each) => each.includes("nodeStageSecretRef and nodeExpandSecretRef"))).toEqual([
+      expect.stringContaining(`volumeHandle: ${secret.id}\n`),
+    ]);
+    expect(manifests.map((each) => (parse(each) as { kind: string }).kind)).toEqual(Array(2).fill("PersistentVolume"));
+    expect((await bench.runJson(adopt)).answer.encryptedVolumeIds).toEqual([secret.id]);
   });
 
   test("is refused while a driver runs, and says what to do", async () => {

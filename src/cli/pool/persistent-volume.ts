@@ -25,6 +25,7 @@ export function toPersistentVolume(volume: Volume, place: PersistentVolumePlace)
       accessModes: [toKubernetesMode(capabilities)],
       persistentVolumeReclaimPolicy: "Retain",
       storageClassName,
+      ...(mount !== undefined && mount.mountFlags.length > 0 && { mountOptions: mount.mountFlags }),
       csi: {
         driver: driverName,
         volumeHandle: id,
@@ -42,9 +43,11 @@ export function toPersistentVolume(volume: Volume, place: PersistentVolumePlace)
   };
 }
 
-/** As `kubectl apply` reads it. */
-export function toYaml(persistentVolume: unknown): string {
-  return stringify(persistentVolume);
+/** As `kubectl apply` reads it. Which Secret has a passphrase the driver does not know: it gets what is in it alone. */
+export function toYaml(volume: Volume, place: PersistentVolumePlace): string {
+  const yaml = stringify(toPersistentVolume(volume, place));
+  if (volume.parameters.encryption === undefined) return yaml;
+  return `# Encrypted: add nodeStageSecretRef and nodeExpandSecretRef, which name the Secret with its passphrase, to spec.csi.\n${yaml}`;
 }
 
 function toKubernetesMode(capabilities: readonly VolumeCapability[]): string {
