@@ -90,10 +90,10 @@ async function readCapacity(
   { provisioner, topology }: ControllerDependencies,
 ): Promise<GetCapacityResponse> {
   const capabilities = volumeCapabilities.map(fromProtoCapability);
-  const { availableBytes, smallestBytes } = await provisioner.readCapacity({ parameters, capabilities });
+  const { availableBytes, largestBytes, smallestBytes } = await provisioner.readCapacity({ parameters, capabilities });
   const isHere = accessibleTopology === undefined || topology.matches(accessibleTopology);
-  const availableCapacity = isHere ? availableBytes : 0n;
-  return { availableCapacity, maximumVolumeSize: availableCapacity, minimumVolumeSize: smallestBytes };
+  const [availableCapacity, maximumVolumeSize] = isHere ? [availableBytes, largestBytes] : [0n, 0n];
+  return { availableCapacity, maximumVolumeSize, minimumVolumeSize: smallestBytes };
 }
 
 function toProtoVolume(volume: Volume, topology: NodeTopology): ProtoVolume {

@@ -1,6 +1,7 @@
-import { readdir, readFile, writeFile } from "node:fs/promises";
+import { link, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "@jest/globals";
+import { createGate } from "../testing/gate.js";
 import type { ImageCopySpec } from "./block-devices.js";
 import { FakeNode, toSpec } from "./testing/fake-node.js";
 import type { UblkBlockDevices } from "./ublk-block-devices.js";
@@ -113,4 +114,35 @@ test("a file of progress without a record, and half a record, are cleared away",
   await writeFile(join(copiesFolder(), "half.json.tmp"), "{");
   await restartAfterKill();
   expect((await readdir(copiesFolder())).sort()).toEqual(["copy-one.json", "copy-one.progress"]);
+});
+
+test("a device is made behind a copy of its image though the image has another path by now", async () => {
+  const spec = await prepare("one");
+  node.addon.copies.isHeld = true;
+  await engine.startCopies([spec], { deadlineMs: 1_000 });
+  const moved = `${spec.source.path}-moved`;
+  await link(spec.source.path, moved);
+  await engine.attach(toSpec("one", moved, sizeBytes));
+  expect(node.addon.copies.targetsOf(node.addon.specs.at(-1)?.copies ?? [])).toEqual([spec.targetPath]);
+});
+
+test("a copy that is ended while it is being started has ended when both are over", async () => {
+  const spec = await prepare("one");
+  await engine.attach(toSpec("one", spec.source.path, sizeBytes));
+  const { copies } = node.addon;
+  copies.isHeld = true;
+  const [begun, slow] = [createGate(), createGate()];
+  const start = copies.start.bind(copies);
+  copies.start = async (handles) => {
+    begun.open();
+    await slow.opened;
+    await start(handles);
+  };
+  const starting = engine.startCopies([spec], { deadlineMs: 1_000 });
+  await begun.opened;
+  const ending = engine.endCopy(spec.copyId);
+  slow.open();
+  await Promise.all([starting, ending]);
+  expect(await engine.findCopy(spec.copyId)).toBeUndefined();
+  expect(await readdir(copiesFolder())).toEqual([]);
 });

@@ -74,11 +74,10 @@ export class ImageCopies {
     if (known) await this.drop(known);
   }
 
-  /** The copies that a device over this image must not overtake. */
-  async activeOf(volumeId: string, imagePath: string): Promise<UblkImageCopy[]> {
+  /** The copies that a device of this volume must not overtake, under whatever path its image is known by now. */
+  async activeOf(volumeId: string): Promise<UblkImageCopy[]> {
     const all = await this.loadAll(volumeId);
-    const active = all.filter(({ record, copy }) => record.source.path === imagePath && isActive(copy));
-    return active.flatMap(({ copy }) => copy ?? []);
+    return all.flatMap(({ copy }) => (copy !== undefined && isActive(copy) ? [copy] : []));
   }
 
   /** Start-up, once the devices are back: goes on with everything, and clears away what was never begun. */

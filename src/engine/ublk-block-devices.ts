@@ -58,6 +58,8 @@ export class UblkBlockDevices implements BlockDevices {
   private readonly volumes: VolumeDevices;
   private readonly removal: DeviceRemoval;
   private readonly copies: ImageCopies;
+  /** Starts of copies that are under way or wait for their turn, by the ids of their copies. */
+  private readonly copyStarts = new Map<string, Promise<void>>();
   private readonly lettingGo: LettingGo;
 
   constructor(private readonly parts: UblkBlockDevicesParts) {
@@ -146,7 +148,7 @@ export class UblkBlockDevices implements BlockDevices {
 
   async startCopies(specs: readonly ImageCopySpec[], { deadlineMs }: { deadlineMs: number }): Promise<void> {
     const volumeIds = specs.map(({ volumeId }) => volumeId);
-    await this.exclusivelyEach(volumeIds, async () => {
+    const start = this.exclusivelyEach(volumeIds, async () => {
       const served = new Map<string, ServedDevice>();
       for (const volumeId of volumeIds) {
         const device = await this.volumes.find(volumeId);
@@ -154,6 +156,12 @@ export class UblkBlockDevices implements BlockDevices {
       }
       await this.copies.start(specs, served, deadlineMs);
     });
+    for (const { copyId } of specs) this.copyStarts.set(copyId, start);
+    try {
+      await start;
+    } finally {
+      for (const { copyId } of specs) if (this.copyStarts.get(copyId) === start) this.copyStarts.delete(copyId);
+    }
   }
 
   async findCopy(copyId: string): Promise<ImageCopy | undefined> {
@@ -162,6 +170,8 @@ export class UblkBlockDevices implements BlockDevices {
   }
 
   async endCopy(copyId: string): Promise<void> {
+    // A caller that waits no longer for a start ends what that start is about to begin.
+    await this.copyStarts.get(copyId)?.catch(() => undefined);
     this.changes.assertOpen();
     const volumeId = await this.converted(copyId, () => this.copies.findVolume(copyId));
     if (volumeId !== undefined) await this.exclusively(volumeId, () => this.copies.end(copyId));

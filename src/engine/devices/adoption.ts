@@ -81,7 +81,7 @@ export class Adoption {
   private async recover({ entry, info }: Adoptable): Promise<Reconciliation> {
     const { ownerTag, generation, limits } = entry;
     // Before I/O goes on: what a copy still needs must not be changed by what waits.
-    const copies = await this.parts.copies.activeOf(entry.volumeId, entry.image.path);
+    const copies = await this.parts.copies.activeOf(entry.volumeId);
     const options = { ownerTag, limits, copies, waitMs: this.parts.oldServerTimeoutMs };
     const device = await this.parts.ublk.recoverAndServe(info.deviceId, toTarget(entry.image), options);
     const next = { ...entry, deviceId: info.deviceId, generation: generation + 1 };

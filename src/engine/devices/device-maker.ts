@@ -65,7 +65,7 @@ export class DeviceMaker {
     const { image, sizeBytes, queueCount, queueDepth, maxIoBytes, logicalBlockSizeBytes } = entry;
     const { readOnly, discard, ownerTag } = entry;
     const geometry = { queueCount, queueDepth, maxIoBytes, logicalBlockSizeBytes };
-    const copies = await this.parts.copies.activeOf(entry.volumeId, image.path);
+    const copies = await this.parts.copies.activeOf(entry.volumeId);
     return await this.parts.ublk.createAndServe(
       { target: toTarget(image), sizeBytes, copies },
       { ...geometry, readOnly, discard, ownerTag, recoverable: true },

@@ -123,6 +123,14 @@ describe("capacity", () => {
     }
   });
 
+  test("is known without a look into snapshots when a volume that is no relative was deleted", async () => {
+    const other = await create("other", "thick");
+    await createSnapshot();
+    expect(await countLooks()).toBe(1);
+    await workspace.provisioner.delete(other.id);
+    expect(await countLooks()).toBe(0);
+  });
+
   test("is exact while somebody writes: what overwriting took was kept free for it", async () => {
     const [volume, snapshotId] = await createSnapshot();
     await setWritten(volume, 0);

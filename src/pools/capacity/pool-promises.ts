@@ -84,8 +84,9 @@ export class PoolPromises {
     this.settledIds.delete(id);
     this.changeCount += 1;
     this.allocatedBytes.forget(id);
+    // Others may share less; relatives that are not known as such have a number that is too large for a while.
+    for (const relative of this.families.of(id)) this.images.sharedBytes?.forget(relative);
     this.families.remove(id);
-    this.images.sharedBytes?.forgetAll();
   }
 
   /**

@@ -40,7 +40,7 @@ describe("the size of a new volume", () => {
       "invalid",
       "is more than limit_bytes",
     ],
-    ["huge", { requiredBytes: 2n ** 63n - 1n }, "out_of_range", "the largest possible is 9223372036854771712"],
+    ["huge", { requiredBytes: 2n ** 63n - 1n }, "out_of_range", "the largest possible is 9007199221186560"],
     [
       "no multiple within the limit",
       { requiredBytes: 2097153n, limitBytes: 2097154n },

@@ -18,8 +18,8 @@ export interface SizeRules {
 const defaultSizeBytes = 1024n ** 3n;
 /** Of any volume; file systems may need more. */
 const smallestSizeBytes = 1024n ** 2n;
-/** Offsets in files and in CSI are signed 64-bit; the last whole 4 KiB below that. */
-const largestSizeBytes = 2n ** 63n - 4096n;
+/** What Node can give a file, less what an encrypted volume's image has besides. No file system of a pool holds so much. */
+export const largestSizeBytes = 2n ** 53n - 2n ** 25n;
 
 /**
  * The size of the volume to make: the smallest multiple of the block in the range. When the caller is open it is that of

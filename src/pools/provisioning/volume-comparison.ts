@@ -26,7 +26,9 @@ export function assertSameWish(existing: Volume, wish: VolumeWish): Volume {
   const { sizeBytes, limits } = toCreated(existing);
   const isSize = [existing.sizeBytes, sizeBytes].some((bytes) => isInRange(bytes, wish.range));
   const isLimited = [existing.limits, limits].some((each) => listOtherLimits(each, wish.limits).length === 0);
-  const others = listDifferent(toParameterValues(existing.parameters), toParameterValues(wish.parameters));
+  // The pool by the name that it has now.
+  const made = { ...existing.parameters, pool: existing.pool };
+  const others = listDifferent(toParameterValues(made), toParameterValues(wish.parameters));
   const differences: string[] = [];
   if (!isSize) differences.push(`size (it has ${existing.sizeBytes} bytes)`);
   if (others.length > 0) differences.push(`parameters (${others.join(", ")})`);

@@ -157,6 +157,23 @@ describe.each([
     await expectWholeAfter(failing);
   });
 
+  test("before its lock is held was deleted: it is missing, and nothing is left", async () => {
+    const { pools, blockDevices, snapshots } = workspace;
+    const runLocked: RunLocked = async (_keys, work) => {
+      await workspace.provisioner.delete(source.id);
+      return await work();
+    };
+    const contents = new VolumeContents({ ...snapshots, pools, blockDevices, runLocked });
+    const provisioner = new VolumeProvisioner(pools, blockDevices, contents);
+    // As when the deletion had looked before that for what is made of the volume.
+    contents.assertVolumeUnused = () => undefined;
+    workspace.snapshots.imageUse.assertUnused = () => undefined;
+    const request = { name: "new", range: undefined, capabilities: [mountCapability], parameters: {} };
+    const error = await rejectionOf(provisioner.create({ ...request, contentSource: fromVolume() }));
+    expect(error).toMatchObject({ code: "missing" });
+    expect(await readdir(workspace.path("disk", "volumes"))).toEqual([]);
+  });
+
   test("before its bytes are booked is made by a repetition, whole", async () => {
     const { pools } = workspace;
     const createVolume = pools.createVolume.bind(pools);

@@ -96,9 +96,11 @@ export class VolumeContents {
     }
   }
 
-  // Until its lock is held a source may grow, and its new end would be missing.
+  // Until its lock is held a source may be deleted, or grow, and its new end would be missing.
   private assertHolds(volume: Volume, { id, sizeBytes }: ImageSource): void {
-    const source = this.parts.pools.peekVolume(id);
+    const { pools, store } = this.parts;
+    const source = volume.contentSource?.kind === "volume" ? pools.getVolume(id) : undefined;
+    if (source === undefined) store.index.get(id);
     const neededBytes = source === undefined ? sizeBytes : imageSizeBytesOf(source);
     if (neededBytes === sizeBytes && neededBytes <= imageSizeBytesOf(volume)) return;
     throw new DriverError("busy", `the source ${id} has grown while a volume was being made from it: try again`);

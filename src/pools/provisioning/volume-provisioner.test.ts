@@ -33,6 +33,12 @@ describe("creating a volume again", () => {
     expect((await workspace.provisioner.create(again)).id).toBe(first.id);
   });
 
+  test("without a pool returns the same volume when the node's first pool is another one by now", async () => {
+    const first = await workspace.provisioner.create(request);
+    await workspace.reopen([...workspace.poolRequests].reverse());
+    expect((await workspace.provisioner.create(request)).id).toBe(first.id);
+  });
+
   test.each<[string, Partial<CreateRequest>, string]>([
     ["size", { range: { requiredBytes: 3n * mebibyte } }, "other size (it has 2097152 bytes)"],
     ["limit", { range: { limitBytes: mebibyte } }, "other size"],

@@ -1,11 +1,12 @@
 import type { BlockDevices } from "../../engine/block-devices.js";
 import { DriverError } from "../../errors.js";
-import { type CapacityRange, chooseSizeBytes } from "../parameters/capacity-range.js";
+import { type CapacityRange, chooseSizeBytes, largestSizeBytes } from "../parameters/capacity-range.js";
 import { assertFormatFits } from "../parameters/format-parameters.js";
 import { findFsType, withFsType } from "../parameters/mount-fs-type.js";
 import { parseFsTypeParameter, parseVolumeParameters } from "../parameters/parameters.js";
 import type { Pool } from "../pool/pool.js";
 import { assertPersistent, type Pools } from "../pool/pools.js";
+import { minBytes } from "../volume/bytes.js";
 import { volumeSizeBytesOf } from "../volume/image-size.js";
 import { parseMutableParameters, type VolumeLimits } from "../volume/limits.js";
 import type { ContentSource, Volume, VolumeCapability, VolumeParameters } from "../volume/volume.js";
@@ -29,8 +30,10 @@ export interface CreateRequest {
 export type CapacityRequest = Pick<CreateRequest, "parameters" | "capabilities">;
 
 export interface Capacity {
-  /** About as many as the largest possible new volume could have; 0 in a pool that this node lacks. */
+  /** About as many as new volumes could have; 0 in a pool that this node lacks. */
   availableBytes: bigint;
+  /** As many as one of them could have. */
+  largestBytes: bigint;
   /** Of any volume that is made like this. */
   smallestBytes: bigint;
 }
@@ -58,7 +61,8 @@ export class VolumeProvisioner {
     const capabilities = withFsType(request.capabilities, fsType ?? inherited);
     assertFormatFits(parameters.format, { ...parameters, capabilities });
     if (existing !== undefined) {
-      const pool = parameters.pool ?? this.pools.find(undefined)?.name;
+      // The node's first pool may be another one by now.
+      const pool = parameters.pool ?? existing.pool;
       return assertSameWish(existing, { ...request, capabilities, limits, parameters: { ...parameters, pool } });
     }
     const pool = this.choosePool(parameters);
@@ -97,9 +101,11 @@ export class VolumeProvisioner {
     assertFormatFits(parameters.format, { ...parameters, capabilities: uses });
     const { pool, provisioning, logicalBlockSizeBytes, encryption } = parameters;
     const imageBytes = (await this.pools.find(pool)?.estimateAvailableBytes(provisioning)) ?? 0n;
-    const availableBytes = volumeSizeBytesOf(imageBytes, { encryption });
+    const wholeBytes = volumeSizeBytesOf(imageBytes, { encryption });
+    const availableBytes = wholeBytes - (wholeBytes % BigInt(logicalBlockSizeBytes));
     return {
-      availableBytes: availableBytes - (availableBytes % BigInt(logicalBlockSizeBytes)),
+      availableBytes,
+      largestBytes: minBytes(availableBytes, largestSizeBytes),
       smallestBytes: chooseSizeBytes({ requiredBytes: 1n }, { logicalBlockSizeBytes, capabilities: uses }),
     };
   }

@@ -1,4 +1,4 @@
-import { readdir, readFile, truncate, writeFile } from "node:fs/promises";
+import { readdir, readFile, rename, truncate, writeFile } from "node:fs/promises";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { pino } from "pino";
 import { BlockDeviceError } from "../../engine/block-devices.js";
@@ -91,6 +91,21 @@ test("a copy that is done and has lost bytes of its image has failed", async () 
   workspace.blockDevices.settleCopy(id);
   const reason = `its image has 5 bytes, and not ${sizeBytes}`;
   expect(await workspace.snapshots.store.whenSettled(id)).toMatchObject({ state: "failed", reason });
+});
+
+test("a copy that is done while its pool is away for a moment is a snapshot once the pool is back", async () => {
+  const { blockDevices } = workspace;
+  const findCopy = blockDevices.findCopy.bind(blockDevices);
+  let looks = 0;
+  blockDevices.findCopy = (copyId) => {
+    looks++;
+    return findCopy(copyId);
+  };
+  await rename(workspace.path("disk"), workspace.path("away"));
+  blockDevices.settleCopy(id);
+  while (looks < 4) await new Promise(setImmediate);
+  await rename(workspace.path("away"), workspace.path("disk"));
+  expect(await workspace.snapshots.store.whenSettled(id)).toMatchObject({ state: "ready" });
 });
 
 describe("a copy that is to be deleted", () => {

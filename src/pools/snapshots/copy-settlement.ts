@@ -1,8 +1,10 @@
+import { DriverError } from "../../errors.js";
 import type { Logger } from "../../log.js";
 import type { CopyOutcome } from "../copies/copy-watch.js";
 import type { Replicator } from "../copies/replicator.js";
 import { readAllocatedBytes, readImageSize } from "../images/image.js";
 import type { Pool } from "../pool/pool.js";
+import { findPoolFault } from "../pool/pool-presence.js";
 import type { Snapshot } from "../volume/snapshot.js";
 import type { SnapshotIndex } from "./snapshot-index.js";
 
@@ -41,6 +43,9 @@ export class CopySettlement {
   private async findFault(snapshot: Snapshot): Promise<string | undefined> {
     const foundBytes = await readImageSize(this.imagePathOf(snapshot));
     if (foundBytes >= snapshot.imageSizeBytes) return undefined;
+    // An image that is missing with its pool is not lost: asked again until the pool is back.
+    const fault = await findPoolFault(this.parts.poolOf(snapshot));
+    if (fault !== undefined) throw new DriverError("refused", fault);
     return `its image has ${foundBytes} bytes, and not ${snapshot.imageSizeBytes}`;
   }
 

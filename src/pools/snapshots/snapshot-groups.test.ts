@@ -1,4 +1,4 @@
-import { readdir, rm, writeFile } from "node:fs/promises";
+import { readdir, rename, rm, writeFile } from "node:fs/promises";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { BlockDeviceError } from "../../engine/block-devices.js";
 import { mebibyte, mountCapability, rejectionOf, Workspace } from "../../testing/workspace.js";
@@ -86,6 +86,24 @@ describe("asked for again", () => {
     expect(await leftOnDisk()).toEqual([]);
     expect((await create()).group.id).not.toBe(group.id);
   });
+
+  test("while what is left of a failed one cannot be removed, it is made anew as soon as that can be", async () => {
+    const { blockDevices, imageFiles, groups } = workspace;
+    const request = { name: "group", sourceVolumeIds: [onDisk.id, inMemory.id], parameters: {} };
+    const create = () => groups.create(request);
+    imageFiles.canShare = false;
+    blockDevices.holdCopies = true;
+    const [first = ""] = (await create()).group.snapshotIds;
+    blockDevices.settleCopy(first, "EIO");
+    await workspace.snapshots.store.whenSettled(first);
+    const { endCopy } = blockDevices;
+    blockDevices.endCopy = () => Promise.reject(new BlockDeviceError("unavailable", "no engine"));
+    for (let round = 0; round < 2; round++) expect(await rejectionOf(create())).toMatchObject({ code: "unavailable" });
+    Object.assign(blockDevices, { endCopy, holdCopies: false });
+    expect(await rejectionOf(create())).toMatchObject({ code: "busy", message: /was half removed, and is gone now/ });
+    expect(await leftOnDisk()).toEqual([]);
+    expect((await create()).members).toHaveLength(2);
+  });
 });
 
 describe("a group is refused and leaves nothing", () => {
@@ -156,6 +174,14 @@ describe("the members of a group", () => {
 });
 
 describe("deleting a group", () => {
+  test("works while a pool that it has nothing to do with is gone", async () => {
+    const { group } = await create([onDisk.id]);
+    await rename(workspace.path("memory", "memory"), workspace.path("memory", "away"));
+    await workspace.groups.delete(group.id, []);
+    await rename(workspace.path("memory", "away"), workspace.path("memory", "memory"));
+    expect(await leftOnDisk()).toEqual([]);
+  });
+
   test("removes it with all members, and may be repeated", async () => {
     const { group } = await create();
     await workspace.groups.delete(group.id, []);

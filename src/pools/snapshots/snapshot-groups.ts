@@ -32,6 +32,8 @@ export class SnapshotGroups {
   private readonly pools: Pools;
   private readonly store: SnapshotStore;
   private readonly imageUse: ImageUse;
+  /** Groups whose removal has begun and not ended. */
+  private readonly removing = new Set<string>();
 
   constructor({ pools, store, imageUse }: SnapshotterParts) {
     this.pools = pools;
@@ -73,6 +75,10 @@ export class SnapshotGroups {
     if (group.sourceVolumeIds.join() !== sources.join()) {
       const message = `snapshot group "${group.name}" exists, of other volumes (${group.sourceVolumeIds.join(", ")})`;
       throw new DriverError("conflict", `${message}: use another name`);
+    }
+    if (this.removing.has(group.id)) {
+      await this.remove(group);
+      throw new DriverError("busy", `snapshot group "${group.name}" was half removed, and is gone now: ask again`);
     }
     const members = this.store.index.membersOf(group);
     const failed = members.filter(({ state }) => state === "failed");
@@ -134,11 +140,19 @@ export class SnapshotGroups {
   private async remove({ id, snapshotIds }: Pick<SnapshotGroup, "id" | "snapshotIds">): Promise<void> {
     for (const snapshotId of snapshotIds) this.imageUse.assertUnused("snapshot", snapshotId);
     const members = snapshotIds.flatMap((snapshotId) => this.store.index.find(snapshotId) ?? []);
-    const marks = this.pools.all.map((pool) => groupMark(pool, id));
+    this.removing.add(id);
+    const marks = this.homesOf(members).map((pool) => groupMark(pool, id));
     for (const mark of marks) await mark.replaceRecord();
     for (const member of members) await this.store.remove(member);
     for (const mark of marks) await mark.clear();
     this.store.index.remove(id);
+    this.removing.delete(id);
+  }
+
+  /** Where the record of a group can be: a pool that has nothing to do with it may be out of order. */
+  private homesOf(members: readonly Snapshot[]): Pool[] {
+    const uuids = new Set(members.map(({ group }) => group?.poolUuid));
+    return this.pools.all.filter(({ directory }) => uuids.size === 0 || uuids.has(directory.uuid));
   }
 
   private homeFor(sources: readonly string[]): Pool {
