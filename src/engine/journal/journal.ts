@@ -2,6 +2,7 @@ import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { toMessage } from "../../errors.js";
 import { temporaryPathOf, writeFileDurably } from "../../system/files.js";
+import { inParallel } from "../../system/in-parallel.js";
 import { readFolder, readIfThere, removeDurably } from "./durable-files.js";
 import { formatEntry, type JournalEntry, parseEntry } from "./journal-entry.js";
 
@@ -30,6 +31,8 @@ export interface JournalProblem {
   text?: string;
 }
 
+const readsAtOnceMax = 16;
+const byVolumeId = (one: { volumeId: string }, other: { volumeId: string }) => (one.volumeId < other.volumeId ? -1 : 1);
 const volumeIdPattern = /^[a-z0-9-]{1,128}$/;
 
 /** One file per volume: `<folder>/<volumeId>.json`. */
@@ -45,10 +48,12 @@ export class FileJournal implements Journal {
 
   async readAll(): Promise<JournalContents> {
     const contents: JournalContents = { entries: [], problems: [] };
-    for (const name of await readFolder(this.folder)) {
-      const volumeId = name.endsWith(".json") ? name.slice(0, -".json".length) : "";
-      if (volumeIdPattern.test(volumeId)) await this.readInto(contents, volumeId);
-    }
+    const volumeIds = (await readFolder(this.folder))
+      .map((name) => (name.endsWith(".json") ? name.slice(0, -".json".length) : ""))
+      .filter((volumeId) => volumeIdPattern.test(volumeId));
+    await inParallel(volumeIds, readsAtOnceMax, (volumeId) => this.readInto(contents, volumeId));
+    contents.entries.sort(byVolumeId);
+    contents.problems.sort(byVolumeId);
     return contents;
   }
 

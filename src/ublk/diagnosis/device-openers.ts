@@ -51,11 +51,14 @@ async function hasOpen(
   reader: ProcessReader,
 ): Promise<boolean> {
   const folder = `/proc/${process}/fd`;
-  for (const fd of await reader.readNames(folder)) {
-    const target = await reader.readLink(`${folder}/${fd}`);
+  const paths = (await reader.readNames(folder)).map((fd) => `${folder}/${fd}`);
+  // Together: an engine alone has several descriptors for each of its devices.
+  const targets = await Promise.all(paths.map((path) => reader.readLink(path)));
+  for (const [position, path] of paths.entries()) {
+    const target = targets[position];
     // Only what can be a device node is looked at: a stat of another file may wait for a server that is gone.
     if (target === undefined || !(target.startsWith("/dev/") || nodes.has(target))) continue;
-    if (number === undefined ? nodes.has(target) : (await reader.readDeviceNumber(`${folder}/${fd}`)) === number) {
+    if (number === undefined ? nodes.has(target) : (await reader.readDeviceNumber(path)) === number) {
       return true;
     }
   }
