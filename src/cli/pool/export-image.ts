@@ -1,13 +1,12 @@
-import { lstat, rename, rm, stat } from "node:fs/promises";
+import { rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { FileJournal } from "../../engine/journal/journal.js";
-import { DriverError, hasErrno } from "../../errors.js";
-import { readAllocatedBytes, syncImage } from "../../pools/images/image.js";
+import { DriverError } from "../../errors.js";
+import { syncImage } from "../../pools/images/image.js";
 import { imageSizeBytesOf } from "../../pools/volume/image-size.js";
 import { syncDirectory } from "../../system/files.js";
-import { isAtOrBelow } from "../../system/mountinfo.js";
+import { assertNothingAt, assertTarget } from "./export-target.js";
 import { type AbsentPool, type FoundPool, findPools, isFound } from "./found-pool.js";
-import { resolveGiven } from "./given-path.js";
 import { packImage } from "./image-transfer.js";
 import type { ExportCommand, PoolPlace } from "./pool-command.js";
 import { withLocks } from "./pool-locks.js";
@@ -29,8 +28,9 @@ interface ExportedImage {
  */
 export async function exportImage(order: Export, parts: PoolParts): Promise<PoolOutcome> {
   const { place } = order;
-  const image = await findImage(order, parts);
-  await assertTarget(order.targetPath, image);
+  const candidates = await findPools(place, parts);
+  const image = findImage(order.id, candidates);
+  await assertTarget(order.targetPath, { path: image.path, candidates, readMounts: parts.readMounts });
   const write = async () => await writeImage(order, image, parts);
   if (image.kind === "snapshot") return await write();
   const poolPaths = image.found.request.kind === "file" ? [image.found.directory] : [];
@@ -40,8 +40,7 @@ export async function exportImage(order: Export, parts: PoolParts): Promise<Pool
   });
 }
 
-async function findImage({ id, place }: Export, parts: PoolParts): Promise<ExportedImage> {
-  const candidates = await findPools(place, parts);
+function findImage(id: string, candidates: ReadonlyArray<FoundPool | AbsentPool>): ExportedImage {
   for (const found of candidates.filter(isFound)) {
     const image = findIn(found, id);
     if (image !== undefined) return image;
@@ -78,32 +77,6 @@ function findIn(found: FoundPool, id: string): ExportedImage | undefined {
 function mentionAbsent(candidates: ReadonlyArray<FoundPool | AbsentPool>): string {
   const absent = candidates.filter((candidate) => !isFound(candidate));
   return absent.map(({ request, fault }) => `; pool ${request.name} ${fault}`).join("");
-}
-
-async function assertTarget(targetPath: string, { path, found }: ExportedImage): Promise<void> {
-  const folder = await resolveGiven(dirname(targetPath));
-  if (isAtOrBelow(folder, found.directory)) {
-    throw new DriverError("refused", `${targetPath} lies in pool ${found.request.name}: choose a place outside of it`);
-  }
-  await assertNothingAt(targetPath);
-  const [pool, target] = [await stat(found.directory), await stat(folder)];
-  if (pool.dev !== target.dev) return;
-  // On the pool's own disk the file takes what is promised to volumes.
-  const [neededBytes, availableBytes] = [await readAllocatedBytes(path), await found.pool.readAvailableBytes()];
-  if (neededBytes <= availableBytes) return;
-  const message = `${targetPath} lies on the disk of pool ${found.request.name}, which has ${availableBytes} bytes that`;
-  throw new DriverError("no_space", `${message} no volume was promised, and needs ${neededBytes}: choose another disk`);
-}
-
-async function assertNothingAt(path: string): Promise<void> {
-  const isThere = await lstat(path).then(
-    () => true,
-    (error: unknown) => {
-      if (hasErrno(error, "ENOENT")) return false;
-      throw error;
-    },
-  );
-  if (isThere) throw new DriverError("refused", `${path} exists: choose the name of a new file`);
 }
 
 async function assertDetached({ id, place }: Export): Promise<void> {

@@ -1,5 +1,8 @@
-import { mkdir, open, readdir, readFile, stat, writeFile } from "node:fs/promises";
+import { randomUUID } from "node:crypto";
+import { mkdir, open, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
+import type { PoolSettings } from "../../pools/capacity/pool-settings.js";
 import { CommandError } from "../../system/command.js";
 import { acquireFileLock } from "../../system/file-lock.js";
 import { blockCapability, mebibyte, mountCapability, runRealCommand, Workspace } from "../../testing/workspace.js";
@@ -59,6 +62,14 @@ const imageOf = (id: string, pool = "disk") =>
   pool === "disk"
     ? workspace.path("disk", "volumes", id, "image")
     : workspace.path("memory", pool, "volumes", id, "image");
+/** A file pool without a volume, besides those of the workspace. */
+async function addPool(name: string, settings: Partial<PoolSettings> = {}): Promise<void> {
+  const directory = await workspace.makeDirectory(name);
+  const record = JSON.parse(await readFile(workspace.path("disk", "pool.json"), "utf8"));
+  await writeFile(join(directory, "pool.json"), JSON.stringify({ ...record, uuid: randomUUID() }));
+  bench.morePools.push({ kind: "file", name, directory, settings });
+}
+
 const volumeIds = () => readdir(workspace.path("disk", "volumes"));
 
 describe("pool import", () => {
@@ -152,7 +163,7 @@ spec:
     const small = toImport(await makeRaw(), { sizeBytes: mebibyte });
     expect((await bench.run(small)).error).toContain("less than the source, which has 4194304");
     expect((await bench.run(toImport(await makeRaw(), { access: "mount" }))).error).toContain(
-      "holds nothing, and a mount",
+      "holds data of unknown kind, and a mount",
     );
     expect(await volumeIds()).toEqual([]);
   });
@@ -247,6 +258,31 @@ describe("pool export", () => {
     expect((await bench.run(toExport(id, "/nowhere/x"))).error).toContain("/nowhere does not exist");
     await writeFile(workspace.path("disk", "volumes", id, "volume.json"), "{");
     expect((await bench.run(toExport(id, workspace.path("targets", "x")))).error).toContain("cannot be exported");
+  });
+
+  test("refuses a place in any other pool, also in one whose disk is not mounted", async () => {
+    const id = await importVolume(await makeRaw());
+    await addPool("other");
+    for (const folder of [workspace.path("memory", "memory", "volumes"), workspace.path("other")]) {
+      const { exitCode, error } = await bench.run(toExport(id, `${folder}/stray`));
+      expect({ exitCode, error }).toMatchObject({ exitCode: 1, error: expect.stringContaining("lies in pool") });
+      expect(await readdir(folder)).not.toContain("stray");
+    }
+    await rm(workspace.path("other", "pool.json"));
+    expect((await bench.run(toExport(id, workspace.path("other", "stray")))).error).toContain("lies in pool other");
+  });
+
+  test("refuses the disk of another pool when that has no room which no volume was promised", async () => {
+    const id = await importVolume(await makeRaw(), { poolName: "memory" });
+    const target = workspace.path("targets", "out.img");
+    await addPool("other", { reserve: { bytes: 2n ** 60n } });
+    const { exitCode, error } = await bench.run(toExport(id, target));
+    expect({ exitCode, error }).toMatchObject({
+      exitCode: 1,
+      error: expect.stringContaining("lies on the disk of pool other, which has 0 bytes that no volume was promised"),
+    });
+    bench.morePools = [];
+    expect((await bench.run(toExport(id, target))).exitCode).toBe(0);
   });
 
   test("that fails leaves no file, and takes away what one that was killed left", async () => {

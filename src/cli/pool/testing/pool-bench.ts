@@ -1,5 +1,6 @@
 import { createSilentLogger } from "../../../log.js";
 import { LinuxFilesystems } from "../../../node/filesystems/filesystems.js";
+import type { PoolRequest } from "../../../pools/pool/open-pools.js";
 import type { Volume } from "../../../pools/volume/volume.js";
 import type { MountEntry } from "../../../system/mountinfo.js";
 import { blockCapability, mebibyte, runRealCommand, type Workspace } from "../../../testing/workspace.js";
@@ -21,6 +22,8 @@ export class PoolBench {
   readonly logger = createSilentLogger();
   mounts: MountEntry[] = [];
   nodeId: string | undefined = "node-a";
+  /** Besides those of the workspace. */
+  morePools: PoolRequest[] = [];
   readonly parts: PoolParts;
 
   constructor(readonly workspace: Workspace) {
@@ -41,7 +44,8 @@ export class PoolBench {
   }
 
   async run(verb: Verb, { isJson = false } = {}): Promise<PoolResult> {
-    const { directory: stateDir, poolRequests: pools } = this.workspace;
+    const { directory: stateDir, poolRequests } = this.workspace;
+    const pools = [...poolRequests, ...this.morePools];
     const place = { stateDir, kubeletDir: "/var/lib/kubelet", driverName: "csi.ublk.io", nodeId: this.nodeId, pools };
     const result: PoolResult = { exitCode: 0, text: "", error: "" };
     result.exitCode = await runPool({ place, isJson, ...verb } as PoolCommand, this.parts, {
