@@ -89,7 +89,7 @@ describe("a volume's whole life", () => {
   });
 });
 
-test("stats of a raw block volume have its size, of a mounted one bytes and inodes", async () => {
+test("stats of a raw block volume have its size, of a mounted one bytes and inodes, if it answers", async () => {
   const { volumeId } = await rig.createVolume("raw", blockCapability);
   const staged = { volumeId, stagingTargetPath: rig.workspace.path("targets", "s"), volumeCapability: blockCapability };
   const targetPath = rig.workspace.path("targets", "raw");
@@ -97,6 +97,20 @@ test("stats of a raw block volume have its size, of a mounted one bytes and inod
   await rig.client.call(rpcs.nodePublishVolume, { ...staged, targetPath });
   const { response } = await rig.client.call(rpcs.nodeGetVolumeStats, { volumeId, volumePath: targetPath });
   expect(response?.usage).toEqual([{ unit: 1, total: 2n * mebibyte, used: 2n * mebibyte, available: 0n }]);
+
+  const { volumeId: mountedId } = await rig.createVolume("mounted");
+  const stagingTargetPath = await rig.workspace.makeDirectory("targets", "staging");
+  const mounted = { volumeId: mountedId, stagingTargetPath, volumeCapability: mountCapability };
+  await rig.client.call(rpcs.nodeStageVolume, mounted);
+  const readStats = () =>
+    rig.client.call(rpcs.nodeGetVolumeStats, { volumeId: mountedId, volumePath: stagingTargetPath });
+  expect((await readStats()).response?.usage).toEqual([
+    { unit: 1, total: 100n * 4096n, used: 40n * 4096n, available: 50n * 4096n },
+    { unit: 2, total: 16n, used: 11n, available: 5n },
+  ]);
+  rig.workspace.mounter.silentPaths.add(stagingTargetPath);
+  const late = { code: "UNAVAILABLE", message: expect.stringContaining("has not answered") };
+  expect(await readStats()).toMatchObject(late);
 });
 
 test.each([

@@ -7,6 +7,7 @@ export type DriverErrorCode =
   | "out_of_range"
   | "refused"
   | "busy"
+  | "unavailable"
   | "internal";
 
 /** An operation that the driver declines or cannot finish. The message is meant for the person who reads the event. */

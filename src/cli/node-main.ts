@@ -6,6 +6,7 @@ import { reportKernel } from "../engine/report-kernel.js";
 import { createLogger } from "../log.js";
 import { createLuksMapping } from "../node/encryption/create-luks-mapping.js";
 import { LinuxFilesystems } from "../node/filesystems/filesystems.js";
+import { FilesystemLook } from "../node/mounts/filesystem-look.js";
 import { LinuxMounter } from "../node/mounts/mounter.js";
 import { TmpfsFilesystems } from "../pools/pool/memory-filesystem.js";
 import { createCommandRunner } from "../system/command.js";
@@ -41,6 +42,7 @@ export async function main(args: readonly string[]): Promise<number> {
       ),
     runNode: (config) => {
       const logger = createLogger(config.logLevel);
+      const looks = new FilesystemLook(runCommand);
       return runNode(
         config,
         {
@@ -48,8 +50,8 @@ export async function main(args: readonly string[]): Promise<number> {
           logger,
           runCommand,
           imageFiles: new KernelImageFiles(),
-          mounter: new LinuxMounter(runCommand),
-          filesystems: new LinuxFilesystems(runCommand),
+          mounter: new LinuxMounter(runCommand, looks),
+          filesystems: new LinuxFilesystems(runCommand, looks),
           createMapping: (pools) => createLuksMapping(pools, runCommand, logger),
           memoryFilesystems: new TmpfsFilesystems(runCommand),
           createBlockDevices: ({ stateDir, engineSocketPath }) =>

@@ -67,6 +67,13 @@ describe("the file system of a volume", () => {
     expect(await check()).toMatchObject([{ status: "inaccessible", reason: "FilesystemUnusable" }]);
   });
 
+  test("that does not answer is unusable", async () => {
+    await stage();
+    workspace.mounter.silentPaths.add(stagingPath());
+    const message = expect.stringMatching(/^the ext4 at .*staging cannot be used: .*staging has not answered for 5 s/);
+    expect(await check()).toEqual([{ status: "inaccessible", reason: "FilesystemUnusable", message }]);
+  });
+
   test("in which ext4 has counted errors is degraded", async () => {
     await stage();
     await setErrorCount(3);

@@ -1,3 +1,4 @@
+import { DriverError } from "../errors.js";
 import type { VolumeFinding } from "../health/finding.js";
 import type { MountEntry } from "../system/mountinfo.js";
 import { readErrorCount } from "./filesystem-errors.js";
@@ -45,7 +46,7 @@ async function checkFilesystem(
 ): Promise<VolumeFinding[]> {
   const [mount] = mounts.entries.filter((entry) => mounts.shows(entry));
   if (mount === undefined) return [];
-  const fault = await findFault(mount, mounter);
+  const fault = await findFault(mount, mounter).catch(toSilence);
   const counted = await readErrorCount(mount.fsType, device.number, sysfs);
   const findings: VolumeFinding[] = [];
   if (fault !== undefined) {
@@ -57,4 +58,10 @@ async function checkFilesystem(
     findings.push({ status: "degraded", reason: "FilesystemErrors", message });
   }
   return findings;
+}
+
+/** Of a file system that does not answer, what the error says of it. */
+function toSilence(error: unknown): string {
+  if (error instanceof DriverError && error.code === "unavailable") return error.message;
+  throw error;
 }

@@ -81,6 +81,14 @@ test("an unknown volume is missing, one that is not staged is refused", async ()
   expect(await rejectionOf(expand())).toMatchObject({ code: "refused", message: /not staged/ });
 });
 
+test("a file system that does not answer is unavailable, and does not grow", async () => {
+  await createStaged();
+  growRecord();
+  workspace.mounter.silentPaths.add(stagingPath);
+  expect(await rejectionOf(expand())).toMatchObject({ code: "unavailable", message: /has not answered/ });
+  expect(workspace.filesystems.calls).toEqual([]);
+});
+
 test("a file system that was shut down is refused", async () => {
   await createStaged();
   growRecord();

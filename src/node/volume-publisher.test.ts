@@ -108,6 +108,16 @@ describe("publishing a file system", () => {
     expect((await rejectionOf(publish(volume, mountCapability))).message).toContain("has a mount of /dev/ublkb9");
   });
 
+  test("of a staging that does not answer is unavailable, and makes nothing", async () => {
+    const volume = await createStaged(mountCapability);
+    workspace.mounter.silentPaths.add(stagingPath);
+    const error = await rejectionOf(publish(volume, mountCapability));
+    expect(error).toMatchObject({ code: "unavailable", message: /staging has not answered/ });
+    expect(await exists(targetPath)).toBe(false);
+    workspace.mounter.silentPaths.clear();
+    await publish(volume, mountCapability);
+  });
+
   test("refuses a volume that is not staged, and one whose device waits for its server", async () => {
     const volume = await createStaged(mountCapability);
     workspace.blockDevices.setState(volume.id, "quiesced");

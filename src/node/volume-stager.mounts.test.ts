@@ -172,6 +172,19 @@ describe("staging where a mount is already", () => {
     expect(workspace.mounter.entries).toHaveLength(2);
   });
 
+  test("of a file system that does not answer is unavailable, and left as it is", async () => {
+    const volume = await rig.createVolume();
+    await rig.stage(volume);
+    const before = await workspace.mounter.list();
+    workspace.mounter.silentPaths.add(rig.stagingPath);
+    const error = await rejectionOf(rig.stage(volume));
+    expect(error).toMatchObject({ code: "unavailable", message: /staging has not answered/ });
+    expect(workspace.mounter.entries).toEqual(before);
+    workspace.mounter.silentPaths.clear();
+    await rig.stage(volume);
+    expect(workspace.mounter.entries).toEqual(before);
+  });
+
   test("elsewhere, for a pod, mounts again without touching the file system", async () => {
     const volume = await rig.createVolume();
     await rig.stage(volume);

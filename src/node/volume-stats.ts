@@ -1,10 +1,10 @@
-import { statfs } from "node:fs/promises";
 import { isAbsolute } from "node:path";
 import { DriverError } from "../errors.js";
 import { readAllocatedBytes } from "../pools/images/image.js";
 import { minBytes } from "../pools/volume/bytes.js";
 import type { Volume } from "../pools/volume/volume.js";
 import { DeviceMounts } from "./mounts/device-mounts.js";
+import type { FilesystemSpace } from "./mounts/filesystem-space.js";
 import { resolveTargetPath } from "./mounts/target-path.js";
 import type { NodeDependencies } from "./node-dependencies.js";
 
@@ -33,7 +33,7 @@ export async function readVolumeStats(
   const mounts = await DeviceMounts.read(device, mounter);
   const entry = mounts.at(path);
   if (entry === undefined) throw missingAt(volumeId, volumePath);
-  if (mounts.shows(entry)) return await readUsage(path);
+  if (mounts.shows(entry)) return toStats(await mounter.readSpace(path));
   if ((await mounter.findDeviceNumber(path)) !== device.number) throw missingAt(volumeId, volumePath);
   return { bytes: await readBlockUsage(volume, pools.poolOf(volume).imagePath(volume.id)) };
 }
@@ -44,10 +44,14 @@ async function readBlockUsage({ sizeBytes }: Volume, imagePath: string): Promise
   return { total: sizeBytes, used, available: sizeBytes - used };
 }
 
-async function readUsage(path: string): Promise<VolumeStats> {
-  const { bsize, blocks, bfree, bavail, files, ffree } = await statfs(path, { bigint: true });
-  const bytes = { total: blocks * bsize, used: (blocks - bfree) * bsize, available: bavail * bsize };
-  return files === 0n ? { bytes } : { bytes, inodes: { total: files, used: files - ffree, available: ffree } };
+function toStats({ blockSizeBytes, ...space }: FilesystemSpace): VolumeStats {
+  const bytes = {
+    total: space.blockCount * blockSizeBytes,
+    used: (space.blockCount - space.freeBlockCount) * blockSizeBytes,
+    available: space.availableBlockCount * blockSizeBytes,
+  };
+  const { inodeCount: total, freeInodeCount: available } = space;
+  return total === 0n ? { bytes } : { bytes, inodes: { total, used: total - available, available } };
 }
 
 function missingAt(volumeId: string, path: string): DriverError {

@@ -47,6 +47,7 @@ const driverCodes: Record<DriverErrorCode, Code> = {
   out_of_range: Code.OUT_OF_RANGE,
   refused: Code.FAILED_PRECONDITION,
   busy: Code.ABORTED,
+  unavailable: Code.UNAVAILABLE,
   internal: Code.INTERNAL,
 };
 

@@ -73,6 +73,7 @@ describe("errors become codes", () => {
     [new DriverError("out_of_range", "m"), Code.OUT_OF_RANGE],
     [new DriverError("refused", "m"), Code.FAILED_PRECONDITION],
     [new DriverError("busy", "m"), Code.ABORTED],
+    [new DriverError("unavailable", "m"), Code.UNAVAILABLE],
     [new DriverError("internal", "m"), Code.INTERNAL],
     [new BlockDeviceError("in_use", "m"), Code.FAILED_PRECONDITION],
     [new BlockDeviceError("spec_mismatch", "m"), Code.ALREADY_EXISTS],

@@ -42,7 +42,22 @@ test("a program that is not installed is named", async () => {
 test("a program that takes too long is killed and reported", async () => {
   const error = await failureOf(runCommand("sleep", ["60"], { timeoutMs: 50 }));
   expect(error.message).toBe("sleep 60: no result after 50 ms, killed");
-  expect(error.exitCode).toBeUndefined();
+  expect(error).toMatchObject({ exitCode: undefined, timedOut: true });
+});
+
+test("the end of a program is told, also after the call for it has failed", async () => {
+  const ended: string[] = [];
+  await runCommand("true", [], { onEnd: () => ended.push("true") });
+  expect(ended).toEqual(["true"]);
+  // The grandchild keeps the pipe of its output, which the call waits for, beyond the end of the program.
+  const onEnd = () => ended.push("sh");
+  const error = await failureOf(runCommand("sh", ["-c", "sleep 1 & exit 0"], { timeoutMs: 200, onEnd }));
+  expect(error.timedOut).toBe(true);
+  expect(ended).toEqual(["true", "sh"]);
+  const late = new Promise<void>((resolve) => {
+    void failureOf(runCommand("sleep", ["60"], { timeoutMs: 50, onEnd: resolve }));
+  });
+  await late;
 });
 
 test("a program killed from outside is reported with the signal", async () => {

@@ -11,6 +11,8 @@ export interface CommandOptions {
   input?: Buffer;
   /** Kills the program; the call then fails once it has ended. */
   signal?: AbortSignal;
+  /** Called when the program is there no more, which may be long after the call has failed. */
+  onEnd?: () => void;
 }
 
 export interface CommandResult {
@@ -18,18 +20,26 @@ export interface CommandResult {
   stderr: string;
 }
 
+interface CommandFailure extends Partial<CommandResult> {
+  exitCode?: number;
+  timedOut?: boolean;
+  cause?: unknown;
+}
+
 /** A program failed, took too long or is not installed. `exitCode` is undefined when it did not exit by itself. */
 export class CommandError extends Error {
   override readonly name = "CommandError";
   readonly code = "command_failed";
   readonly exitCode: number | undefined;
+  readonly timedOut: boolean;
   readonly stdout: string;
   readonly stderr: string;
 
-  constructor(command: string, reason: string, details: Partial<CommandResult & { exitCode: number; cause: unknown }>) {
+  constructor(command: string, reason: string, details: CommandFailure) {
     const stderr = details.stderr?.trim() ?? "";
     super(`${command}: ${reason}${stderr === "" ? "" : `: ${stderr}`}`, { cause: details.cause });
     this.exitCode = details.exitCode;
+    this.timedOut = details.timedOut ?? false;
     this.stdout = details.stdout ?? "";
     this.stderr = stderr;
   }
@@ -50,12 +60,16 @@ export function createCommandRunner(environment: Record<string, string | undefin
       const stderr = collectOutput(child.stderr);
       const kill = () => child.kill("SIGKILL");
       options.signal?.addEventListener("abort", kill);
-      child.once("exit", () => options.signal?.removeEventListener("abort", kill));
+      child.once("exit", () => {
+        options.signal?.removeEventListener("abort", kill);
+        options.onEnd?.();
+      });
       if (options.signal?.aborted === true) kill();
       const timeoutMs = options.timeoutMs ?? defaultTimeoutMs;
       const timer = setTimeout(() => {
         abandon(child);
-        reject(new CommandError(command, `no result after ${timeoutMs} ms, killed`, { stderr: stderr() }));
+        const details = { stderr: stderr(), timedOut: true };
+        reject(new CommandError(command, `no result after ${timeoutMs} ms, killed`, details));
       }, timeoutMs);
       child.once("error", (cause) => {
         clearTimeout(timer);

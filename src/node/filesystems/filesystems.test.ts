@@ -44,6 +44,12 @@ describe("looking at a device", () => {
     expect(await filesystems.probe(device)).toBe("data of unknown kind");
   });
 
+  test("a device that does not answer is unavailable, and not blank", async () => {
+    const late = new CommandError("blkid", "no result", { timedOut: true });
+    const error = await rejectionOf(new LinuxFilesystems(() => Promise.reject(late)).probe(device));
+    expect(error).toMatchObject({ code: "unavailable", message: /device has not answered for 60 s/ });
+  });
+
   test.each([0, 65_536, 1024 ** 2 - 1])(
     "one with a byte at %d is not blank, though nobody knows it",
     async (offset) => {

@@ -2,6 +2,7 @@ import { type FileHandle, open } from "node:fs/promises";
 import { DriverError, toMessage } from "../../errors.js";
 import type { FsType } from "../../pools/volume/volume.js";
 import { CommandError, type RunCommand } from "../../system/command.js";
+import { FilesystemLook } from "../mounts/filesystem-look.js";
 import { btrfsTools } from "./btrfs-tools.js";
 import { ext4Tools } from "./ext4-tools.js";
 import type { FilesystemTools } from "./filesystem-tools.js";
@@ -17,7 +18,7 @@ export interface Filesystems {
   toolsOf(fsType: FsType): FilesystemTools;
   /** Lets a group use all of a mounted file system, which nobody else uses at that time. */
   giveToGroup(directory: string, gid: number): Promise<void>;
-  /** Whether that was done. */
+  /** Whether that was done; `unavailable` when the file system does not answer. */
   isGivenToGroup(directory: string, gid: number): Promise<boolean>;
   /** Discards what a mounted file system does not use; returns how many bytes it says that was. */
   trim(mountPoint: string, options: TrimOptions): Promise<bigint>;
@@ -33,14 +34,18 @@ export interface TrimOptions {
 export class LinuxFilesystems implements Filesystems {
   private readonly tools: Readonly<Record<FsType, FilesystemTools>>;
 
-  constructor(private readonly runCommand: RunCommand) {
+  constructor(
+    private readonly runCommand: RunCommand,
+    private readonly looks = new FilesystemLook(runCommand),
+  ) {
     this.tools = { ext4: ext4Tools(runCommand), xfs: xfsTools(runCommand), btrfs: btrfsTools(runCommand) };
   }
 
   async probe(devicePath: string): Promise<string | undefined> {
     try {
       // -p asks the device itself and not blkid's cache.
-      const { stdout } = await this.runCommand("blkid", ["-p", "-o", "export", devicePath]);
+      const look = this.looks.at(devicePath);
+      const { stdout } = await look("blkid", ["-p", "-o", "export", devicePath], { timeoutMs: probeTimeoutMs });
       return findContentName(stdout);
     } catch (error) {
       if (!(error instanceof CommandError)) throw error;
@@ -65,7 +70,7 @@ export class LinuxFilesystems implements Filesystems {
   }
 
   isGivenToGroup(directory: string, gid: number): Promise<boolean> {
-    return isGiven(directory, gid);
+    return isGiven(directory, gid, this.looks.at(directory));
   }
 
   async trim(mountPoint: string, options: TrimOptions): Promise<bigint> {
@@ -80,6 +85,7 @@ export class LinuxFilesystems implements Filesystems {
 }
 
 const unknownContent = "data of unknown kind";
+const probeTimeoutMs = 60_000;
 const blkidFoundNothing = 2;
 const blkidAmbivalent = 8;
 

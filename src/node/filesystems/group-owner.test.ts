@@ -26,10 +26,11 @@ afterEach(async () => {
 const modeOf = async (...names: string[]) => ((await stat(join(root, ...names))).mode & 0o7777).toString(8);
 
 test("root, directories and files can be used by the group, and new ones are the group's", async () => {
-  expect(await isGiven(root, gid)).toBe(false);
+  expect(await isGiven(root, gid, runRealCommand)).toBe(false);
   await giveToGroup(root, gid, runRealCommand);
   expect([await modeOf(), await modeOf("folder"), await modeOf("folder", "file")]).toEqual(["2770", "2770", "660"]);
-  expect(await isGiven(root, gid)).toBe(true);
+  expect(await isGiven(root, gid, runRealCommand)).toBe(true);
+  expect(await isGiven(root, gid + 1, runRealCommand)).toBe(false);
 });
 
 test("what a link points to is left alone", async () => {
@@ -49,5 +50,5 @@ test("a walk that was cut short is done again", async () => {
   const failing: typeof runRealCommand = (...call) =>
     ++count === 3 ? Promise.reject(new Error("cut short")) : runRealCommand(...call);
   await expect(giveToGroup(root, gid, failing)).rejects.toThrow("cut short");
-  expect(await isGiven(root, gid)).toBe(false);
+  expect(await isGiven(root, gid, runRealCommand)).toBe(false);
 });

@@ -3,7 +3,7 @@ import type { Mounter } from "./mounter.js";
 
 const shutDownOptions = ["shutdown", "emergency_ro"];
 
-/** Why a mounted file system cannot be used any more, though its device works; undefined when it can. */
+/** Why a mounted file system cannot be used any more, though its device works; undefined when it can. One that does not answer is `unavailable`. */
 export async function findFault({ mountPoint, options, superOptions }: MountEntry, mounter: Mounter) {
   const shutDown = superOptions.find((option) => shutDownOptions.includes(option));
   if (shutDown !== undefined) return `the kernel has shut it down (${shutDown})`;

@@ -1,5 +1,7 @@
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, rm, statfs, writeFile } from "node:fs/promises";
 import { expect, test } from "@jest/globals";
+import { CommandError } from "../../system/command.js";
+import { rejectionOf, runRealCommand } from "../../testing/workspace.js";
 import { readVolumeCountMax } from "../volume-limit.js";
 import { formatDeviceNumber, LinuxMounter } from "./mounter.js";
 
@@ -41,6 +43,40 @@ test("what is not a block device has no number", async () => {
   const { mounter } = createRecorder();
   expect(await mounter.findDeviceNumber("/dev/null")).toBeUndefined();
   expect(await mounter.findDeviceNumber("/nonexistent/path")).toBeUndefined();
+});
+
+test("a directory that can be looked into has no fault, whatever is in it", async () => {
+  const directory = await mkdtemp("/tmp/ublk-csi-test-");
+  const mounter = new LinuxMounter(runRealCommand);
+  expect(await mounter.findAccessFault(directory)).toBeUndefined();
+  await mkdir(`${directory}/folder`);
+  expect(await mounter.findAccessFault(directory)).toBeUndefined();
+  await rm(directory, { recursive: true });
+});
+
+test.each(["Input/output error", "Bad message", "Structure needs cleaning", "Transport endpoint is not connected"])(
+  "a directory that answers with %s has that fault",
+  async (text) => {
+    const stderr = `find: '/staging': ${text}\n`;
+    const failing = new CommandError("find", "exit code 1", { exitCode: 1, stderr });
+    const mounter = new LinuxMounter(() => Promise.reject(failing));
+    expect(await mounter.findAccessFault("/staging")).toBe(stderr.trim());
+  },
+);
+
+test("a directory is not at fault when it does not answer, or nothing can be run to look at it", async () => {
+  const late = new CommandError("find", "no result", { timedOut: true });
+  const unavailable = { code: "unavailable", message: expect.stringContaining("/staging has not answered") };
+  const findFault = (error: Error) => new LinuxMounter(() => Promise.reject(error)).findAccessFault("/staging");
+  expect(await rejectionOf(findFault(late))).toMatchObject(unavailable);
+  const missing = new CommandError("find", "program not found", {});
+  expect(await rejectionOf(findFault(missing))).toBe(missing);
+});
+
+test("the space of a file system is what statfs says", async () => {
+  const space = await new LinuxMounter(runRealCommand).readSpace("/proc");
+  const { bsize, blocks, bfree, bavail, files, ffree } = await statfs("/proc", { bigint: true });
+  expect(Object.values(space)).toEqual([bsize, blocks, bfree, bavail, files, ffree]);
 });
 
 test.each([

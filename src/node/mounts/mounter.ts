@@ -1,8 +1,10 @@
-import { access, constants, lstat, open, opendir, readFile, stat } from "node:fs/promises";
-import { hasErrno, toMessage } from "../../errors.js";
+import { access, constants, open, readFile, stat } from "node:fs/promises";
+import { hasErrno } from "../../errors.js";
 import type { FsType } from "../../pools/volume/volume.js";
-import type { RunCommand } from "../../system/command.js";
+import { CommandError, type RunCommand } from "../../system/command.js";
 import { type MountEntry, readMountInfo } from "../../system/mountinfo.js";
+import { FilesystemLook } from "./filesystem-look.js";
+import { type FilesystemSpace, parseSpace, spaceFormat } from "./filesystem-space.js";
 
 /** What the node asks of the kernel about mounts. The real one needs root; tests have their own. */
 export interface Mounter {
@@ -21,8 +23,10 @@ export interface Mounter {
   findMappingName(number: string): Promise<string | undefined>;
   /** Whether somebody, such as a mounted file system, has this device for himself. */
   isHeld(devicePath: string): Promise<boolean>;
-  /** Why a mounted directory cannot be looked into, or undefined when it can. */
+  /** Why a mounted directory cannot be looked into, or undefined when it can; `unavailable` when it does not answer. */
   findAccessFault(path: string): Promise<string | undefined>;
+  /** How full the file system at this path is; `unavailable` when it does not answer. */
+  readSpace(path: string): Promise<FilesystemSpace>;
   /** Makes a block device refuse writes, or take them again, for everyone. */
   setDeviceReadOnly(devicePath: string, readOnly: boolean): Promise<void>;
 }
@@ -42,7 +46,10 @@ export interface BindRequest {
 
 /** Mounts with util-linux. */
 export class LinuxMounter implements Mounter {
-  constructor(private readonly runCommand: RunCommand) {}
+  constructor(
+    private readonly runCommand: RunCommand,
+    private readonly looks = new FilesystemLook(runCommand),
+  ) {}
 
   list(): Promise<MountEntry[]> {
     return readMountInfo();
@@ -106,18 +113,18 @@ export class LinuxMounter implements Mounter {
 
   async findAccessFault(path: string): Promise<string | undefined> {
     try {
-      await lstat(path);
-      const directory = await opendir(path);
-      try {
-        await directory.read();
-      } finally {
-        await directory.close();
-      }
+      // Opens the directory and reads its first names, however many there are.
+      await this.looks.at(path)("find", [path, "-maxdepth", "0", "-empty"]);
       return undefined;
     } catch (error) {
-      if (hasErrno(error, "EIO", "ENOTCONN", "ESTALE", "EUCLEAN", "ENXIO")) return toMessage(error);
+      if (error instanceof CommandError && error.exitCode !== undefined) return error.stderr;
       throw error;
     }
+  }
+
+  async readSpace(path: string): Promise<FilesystemSpace> {
+    const look = this.looks.at(path);
+    return parseSpace((await look("stat", ["--file-system", `--format=${spaceFormat}`, path])).stdout);
   }
 
   async setDeviceReadOnly(devicePath: string, readOnly: boolean): Promise<void> {

@@ -1,6 +1,8 @@
 import { lstat } from "node:fs/promises";
 import { basename } from "node:path";
+import { DriverError } from "../../errors.js";
 import type { MountEntry } from "../../system/mountinfo.js";
+import type { FilesystemSpace } from "../mounts/filesystem-space.js";
 import type { BindRequest, Mounter, MountRequest } from "../mounts/mounter.js";
 
 /**
@@ -20,6 +22,8 @@ export class FakeMounter implements Mounter {
   readonly lostDevices = new Set<string>();
   /** Paths of mounts that cannot be looked into, and why. */
   readonly accessFaults = new Map<string, string>();
+  /** Paths of mounts whose disks do not answer. */
+  readonly silentPaths = new Set<string>();
   /** Names of mappings by their number. */
   readonly mappingNames = new Map<string, string>();
   /** Whether the kernel labels files; without it mount(8) leaves labels out. */
@@ -82,7 +86,14 @@ export class FakeMounter implements Mounter {
   }
 
   async findAccessFault(path: string): Promise<string | undefined> {
+    this.assertAnswers(path);
     return this.accessFaults.get(path);
+  }
+
+  async readSpace(path: string): Promise<FilesystemSpace> {
+    this.assertAnswers(path);
+    const blocks = { blockSizeBytes: 4096n, blockCount: 100n, freeBlockCount: 60n, availableBlockCount: 50n };
+    return { ...blocks, inodeCount: 16n, freeInodeCount: 5n };
   }
 
   async setDeviceReadOnly(devicePath: string, readOnly: boolean): Promise<void> {
@@ -95,6 +106,10 @@ export class FakeMounter implements Mounter {
   uses(devicePath: string): boolean {
     const node = `/${basename(devicePath)}`;
     return this.entries.some((entry) => entry.source === devicePath || entry.root === node);
+  }
+
+  private assertAnswers(path: string): void {
+    if (this.silentPaths.has(path)) throw new DriverError("unavailable", `${path} has not answered for 5 s`);
   }
 
   private anonymousNumberOf(source: string): string {
