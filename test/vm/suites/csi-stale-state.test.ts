@@ -1,4 +1,5 @@
 import { access, mkdir, open, readFile, rmdir, writeFile } from "node:fs/promises";
+import { release } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { loadLibrary } from "./support/library.js";
@@ -167,18 +168,32 @@ describe("a device that is gone below its mounts", () => {
 });
 
 describe("a file system that was shut down", () => {
+  /** Kernels before 7 may say nothing of an ext4 that was, and let its directories be read: 6.12 does. */
+  function isTold({ stagingPath }: TestVolume, fsType: string): boolean {
+    if (fsType !== "ext4" || !release().startsWith("6.")) return true;
+    return findMount(stagingPath)?.options.includes("shutdown") === true;
+  }
+
+  async function expectNotPublished(volume: TestVolume): Promise<void> {
+    await expect(volume.stage()).rejects.toMatchObject({
+      details: expect.stringContaining("stop the pods that use it"),
+    });
+    await volume.unpublish();
+    await expect(volume.publish()).rejects.toMatchObject({
+      details: expect.stringContaining("unstage and stage it again"),
+    });
+  }
+
   test.each(types.slice(0, 2))(
     "$fsType: is not published, and made new once no pod has it",
     async ({ fsType, sizeMiB }) => {
       const volume = await startWithNote(`shut-${fsType}`, fsType, sizeMiB);
       await runCommand("xfs_io", ["-x", "-c", "shutdown", volume.stagingPath]);
-      await expect(volume.stage()).rejects.toMatchObject({
-        details: expect.stringContaining("stop the pods that use it"),
-      });
-      await volume.unpublish();
-      await expect(volume.publish()).rejects.toMatchObject({
-        details: expect.stringContaining("unstage and stage it again"),
-      });
+      if (isTold(volume, fsType)) await expectNotPublished(volume);
+      else {
+        await volume.unpublish();
+        await volume.unstage();
+      }
       await volume.stage();
       await volume.publish();
       await expectNote(volume);

@@ -13,6 +13,9 @@ import {
 import type { CsiClient } from "./csi-client.js";
 import { waitFor } from "./wait-for.js";
 
+/** Images in many pieces are copied slowly, in emulation above all. */
+const copyMsMax = 240_000;
+
 /** The calls about snapshots, as the snapshotter makes them. */
 export class SnapshotCalls {
   /** The client is asked for at each call, because a driver that is started again has a new one. */
@@ -25,10 +28,11 @@ export class SnapshotCalls {
 
   /** Asks again until the snapshot can be used, as the snapshotter does. */
   async createReady(name: string, sourceVolumeId: string): Promise<Snapshot> {
-    return await waitFor(`snapshot ${name} is ready`, async () => {
+    const ask = async () => {
       const snapshot = await this.create(name, sourceVolumeId);
       return snapshot.readyToUse && snapshot;
-    });
+    };
+    return await waitFor(`snapshot ${name} is ready`, ask, { timeoutMs: copyMsMax });
   }
 
   async get(snapshotId: string): Promise<Snapshot> {
@@ -57,10 +61,11 @@ export class SnapshotCalls {
 
   /** As `createReady`, of a group. */
   async createGroupReady(name: string, sourceVolumeIds: string[]): Promise<VolumeGroupSnapshot> {
-    return await waitFor(`group ${name} is ready`, async () => {
+    const ask = async () => {
       const group = await this.createGroup(name, sourceVolumeIds);
       return group.readyToUse && group;
-    });
+    };
+    return await waitFor(`group ${name} is ready`, ask, { timeoutMs: copyMsMax });
   }
 
   async deleteGroup({ groupSnapshotId, snapshots }: VolumeGroupSnapshot): Promise<void> {
