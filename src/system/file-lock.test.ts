@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "@jest/globals";
 import { createGate } from "../testing/gate.js";
 import { rejectionOf } from "../testing/workspace.js";
-import { acquireFileLock } from "./file-lock.js";
+import { acquireFileLock, LockConflict } from "./file-lock.js";
 
 let directory: string;
 let path: string;
@@ -20,6 +20,7 @@ test("a second holder is refused, and told who has it", async () => {
   const lock = await acquireFileLock(path, { what });
   const error = await rejectionOf(acquireFileLock(path, { what, waitSeconds: 0 }));
   expect(error.message).toBe(`${what} is in use by process ${process.pid}: stop it, or choose another`);
+  expect(error).toBeInstanceOf(LockConflict);
   await lock.release();
 });
 
@@ -50,9 +51,9 @@ test("waits for ever when told to, and until it is told to give up", async () =>
 
 test("a lock that cannot be taken at all says so", async () => {
   const missing = join(directory, "missing", "lock");
-  expect((await rejectionOf(acquireFileLock(missing, { what }))).message).toMatch(
-    /cannot lock state directory .*writable/,
-  );
+  const error = await rejectionOf(acquireFileLock(missing, { what }));
+  expect(error.message).toMatch(/cannot lock state directory .*writable/);
+  expect(error).not.toBeInstanceOf(LockConflict);
 });
 
 test("losing the holder is noticed", async () => {

@@ -20,6 +20,9 @@ export interface FileLockOptions {
   onLost?: () => void;
 }
 
+/** Somebody else has the lock. Every other failure says nothing about that. */
+export class LockConflict extends DriverError {}
+
 const conflictExitCode = 75;
 
 /**
@@ -70,5 +73,5 @@ async function describeFailure(path: string, what: string, exitCode: number | nu
   }
   const holder = (await readFile(path, "utf8").catch(() => "")).trim();
   const owner = /^[0-9]+$/.test(holder) ? `process ${holder}` : "another process";
-  return new DriverError("refused", `${what} is in use by ${owner}: stop it, or choose another`);
+  return new LockConflict("refused", `${what} is in use by ${owner}: stop it, or choose another`);
 }

@@ -1,8 +1,10 @@
-import { mkdir, readdir, readFile, rename, rm, symlink, truncate, writeFile } from "node:fs/promises";
+import { once } from "node:events";
+import { mkdir, readdir, readFile, rename, rm, rmdir, symlink, truncate, writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { FakeNode, toSpec } from "../../engine/testing/fake-node.js";
 import type { Volume } from "../../pools/volume/volume.js";
-import { acquireFileLock } from "../../system/file-lock.js";
+import { acquireFileLock, type FileLock } from "../../system/file-lock.js";
 import { mebibyte, Workspace } from "../../testing/workspace.js";
 import { PoolBench } from "./testing/pool-bench.js";
 
@@ -140,6 +142,61 @@ describe("pool check finds", () => {
     expect(refused).toMatchObject({ exitCode: 1, error: expect.stringContaining("is in use by process") });
     expect(await readdir(disk("volumes", "new"))).toEqual(["image", "unfinished"]);
   });
+});
+
+describe("pool check beside a driver", () => {
+  let lock: FileLock;
+  beforeEach(async () => {
+    lock = await acquireFileLock(workspace.path("lock"), { what: "it" });
+  });
+  afterEach(() => lock.release());
+
+  test("does not take a growth or a removal that it saw half of for damage", async () => {
+    const [growing, going] = [await bench.createVolume("a"), await bench.createVolume("b")];
+    await truncate(disk("volumes", growing.id, "image"), Number(4n * mebibyte));
+    await truncate(disk("volumes", going.id, "image"), 0);
+    bench.parts.readMounts = async () => {
+      await truncate(disk("volumes", growing.id, "image"), Number(2n * mebibyte));
+      await rm(disk("volumes", going.id), { recursive: true, force: true });
+      return [];
+    };
+    expect(await check()).toMatchObject({ exitCode: 0, told: [] });
+  });
+
+  test("tells of damage that stays", async () => {
+    const [lost, long] = [await bench.createVolume("a"), await bench.createVolume("b")];
+    await rm(disk("volumes", lost.id, "image"));
+    await truncate(disk("volumes", long.id, "image"), Number(4n * mebibyte));
+    const { exitCode, told } = await check();
+    expect(exitCode).toBe(1);
+    expect(told).toEqual([`problem image-lost ${lost.id}`, `problem record-unusable ${long.id}`]);
+  });
+
+  test("goes on when volumes come and go while it looks", async () => {
+    let isOver = false;
+    const comeAndGo = async (_: unknown, at: number) => {
+      for (let round = 0; !isOver; round++) {
+        await mkdir(disk("volumes", `passing-${at}-${round}`));
+        await rmdir(disk("volumes", `passing-${at}-${round}`));
+      }
+    };
+    const passing = Promise.all(Array.from({ length: 10 }, comeAndGo));
+    const errors: string[] = [];
+    for (let round = 0; round < 5; round++) {
+      errors.push((await bench.run({ verb: "check", repair: false, removeIds: [] })).error);
+    }
+    isOver = true;
+    await passing;
+    expect(errors).toEqual(Array(5).fill(""));
+  });
+});
+
+test("pool check takes a lock that cannot be tried for no sign of a driver, and says why", async () => {
+  const socket = createServer().listen(workspace.path("lock"));
+  await once(socket, "listening");
+  const { exitCode, error } = await bench.run({ verb: "check", repair: false, removeIds: [] });
+  await new Promise((resolve) => socket.close(resolve));
+  expect({ exitCode, error }).toMatchObject({ exitCode: 1, error: expect.stringContaining("cannot lock") });
 });
 
 describe("pool check --repair", () => {

@@ -1,5 +1,5 @@
 import { findDeviceFindings } from "./device-findings.js";
-import { besideDriver, type Finding } from "./finding.js";
+import { besideDriver, type Finding, isSame } from "./finding.js";
 import { type AbsentPool, type FoundPool, findPools, isFound } from "./found-pool.js";
 import type { CheckCommand, PoolPlace } from "./pool-command.js";
 import { findPoolFindings } from "./pool-findings.js";
@@ -19,12 +19,22 @@ export async function checkPools(check: Check, parts: PoolParts): Promise<PoolOu
   if (!repair && removeIds.length === 0) {
     const isRunning = await isDriverRunning(candidates, place);
     const findings = await findAll(candidates, place, parts);
-    return toOutcome(isRunning ? findings.map(besideDriver) : findings, isRunning);
+    return toOutcome(isRunning ? await confirm(findings.map(besideDriver), place, parts) : findings, isRunning);
   }
   return await withLocks({ stateDir: place.stateDir, poolPaths: filePools(candidates) }, async () => {
     const locked = await findPools(place, parts);
     return toOutcome(await repairFindings(await findAll(locked, place, parts), check, locked), false);
   });
+}
+
+/**
+ * What a driver changes between two steps of a look, as an image and then its record, looks like damage; a second look,
+ * which begins when the first has ended, does not find it again.
+ */
+async function confirm(findings: readonly Finding[], place: PoolPlace, parts: PoolParts): Promise<Finding[]> {
+  if (findings.every(({ state }) => state !== "problem")) return [...findings];
+  const again = await findAll(await findPools(place, parts), place, parts);
+  return findings.filter((finding) => finding.state !== "problem" || again.some((each) => isSame(each, finding)));
 }
 
 async function findAll(

@@ -50,3 +50,8 @@ const passingKinds: readonly FindingKind[] = [
 export function besideDriver(finding: Finding): Finding {
   return passingKinds.includes(finding.kind) ? { ...finding, state: "note" } : finding;
 }
+
+/** Whether two looks found one and the same thing. */
+export function isSame(one: Finding, other: Finding): boolean {
+  return (["kind", "pool", "id", "message"] as const).every((key) => one[key] === other[key]);
+}

@@ -1,4 +1,4 @@
-import { lstat, readdir } from "node:fs/promises";
+import { readdir } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { hasErrno } from "../../errors.js";
 import { PoolRegistry } from "../../pools/records/pool-registry.js";
@@ -135,12 +135,10 @@ function isTemporaryOfGroup(name: string): boolean {
   return isVolumeId(id) && [".json", ".unfinished"].map(temporaryPathOf).includes(`.${rest.join(".")}`);
 }
 
-/** The folders of volumes or snapshots, and nothing that a link leads to. */
+/** The folders of volumes or snapshots, and nothing that a link leads to. A driver may remove each at any moment. */
 async function foldersIn(parent: string): Promise<string[]> {
-  const names = await readFolder(parent);
-  const folders = names.filter(isVolumeId).map((name) => join(parent, name));
-  const isFolder = await Promise.all(folders.map(async (folder) => (await lstat(folder)).isDirectory()));
-  return folders.filter((_, at) => isFolder[at]);
+  const entries = await absentAsEmpty(readdir(parent, { withFileTypes: true }));
+  return entries.filter((entry) => entry.isDirectory() && isVolumeId(entry.name)).map(({ name }) => join(parent, name));
 }
 
 async function pathsIn(folder: string, isWanted: (name: string) => boolean): Promise<string[]> {
@@ -148,8 +146,12 @@ async function pathsIn(folder: string, isWanted: (name: string) => boolean): Pro
 }
 
 async function readFolder(path: string): Promise<string[]> {
+  return await absentAsEmpty(readdir(path));
+}
+
+async function absentAsEmpty<Entry>(reading: Promise<Entry[]>): Promise<Entry[]> {
   try {
-    return await readdir(path);
+    return await reading;
   } catch (error) {
     if (hasErrno(error, "ENOENT", "ENOTDIR")) return [];
     throw error;

@@ -1,7 +1,7 @@
 import { mkdir, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { DriverError, toMessage } from "../../errors.js";
-import { acquireFileLock, type FileLock } from "../../system/file-lock.js";
+import { DriverError, hasErrno, toMessage } from "../../errors.js";
+import { acquireFileLock, type FileLock, LockConflict } from "../../system/file-lock.js";
 
 /** What is to be kept from drivers. */
 export interface LockedPlaces {
@@ -26,16 +26,14 @@ export async function withLocks<T>({ stateDir, poolPaths }: LockedPlaces, work: 
 /** Whether a driver, or another command, has this state directory or pool. Makes no file. */
 export async function isLocked(directory: string): Promise<boolean> {
   const path = join(directory, "lock");
-  const isThere = await stat(path).then(
-    () => true,
-    () => false,
-  );
-  if (!isThere) return false;
   try {
+    await stat(path);
     await (await acquireFileLock(path, { what: directory, waitSeconds: 0 })).release();
     return false;
-  } catch {
-    return true;
+  } catch (error) {
+    if (hasErrno(error, "ENOENT", "ENOTDIR")) return false;
+    if (error instanceof LockConflict) return true;
+    throw error;
   }
 }
 
