@@ -12,6 +12,7 @@ import { toSpec } from "../engine/testing/fake-node.js";
 import { EngineService } from "../gen/engine/v1/engine.js";
 import { createGate } from "../testing/gate.js";
 import { RpcClient } from "../testing/rpc-client.js";
+import type { EngineClient } from "./engine-client.js";
 import { ServedEngine } from "./testing/served-engine.js";
 
 const mebibyte = 1 << 20;
@@ -90,6 +91,24 @@ describe("EngineClient", () => {
       code: "unavailable",
       message: expect.stringMatching(/engine\.sock does not answer .*is ublk-csi engine running/),
     });
+  });
+
+  test.each<[string, (client: EngineClient) => Promise<unknown>]>([
+    ["an answer", (client) => client.detach("one")],
+    ["an answer that begins a stream", (client) => client.stats("one")],
+  ])("waits no longer than it was told for %s", async (_what, ask) => {
+    const gate = createGate();
+    const hang = async (): Promise<never> => {
+      await gate.opened;
+      throw new BlockDeviceError("not_found", "too late");
+    };
+    served.engine.stats = hang;
+    served.engine.detach = hang;
+    await expect(ask(served.connect(5_000, { answerTimeoutMs: 200 }))).rejects.toMatchObject({
+      code: "unavailable",
+      message: expect.stringContaining("engine.sock does not answer"),
+    });
+    gate.open();
   });
 
   test("listens to the next engine too", async () => {

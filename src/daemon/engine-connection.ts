@@ -1,4 +1,5 @@
 import {
+  type CallOptions,
   Client,
   type ClientReadableStream,
   credentials,
@@ -49,16 +50,21 @@ export class EngineConnection {
 
   /** As `call`, for a method that answers with a stream: its first message. */
   async readFirst<Request, Response>(method: MethodDefinition<Request, Response>, request: Request): Promise<Response> {
-    return await this.patiently(() => readFirstOnce(this.openStream(method, request)));
+    return await this.patiently(() => readFirstOnce(this.openStream(method, request, this.answerOptions())));
   }
 
-  /** Calls a method that answers with a stream, once. */
+  /** Calls a method that answers with a stream, once. Without a deadline among the options it lasts until it is ended. */
   openStream<Request, Response>(
     { path, requestSerialize, responseDeserialize }: MethodDefinition<Request, Response>,
     request: Request,
+    options: CallOptions = {},
   ): ClientReadableStream<Response> {
     this.assertOpen();
-    return this.client.makeServerStreamRequest(path, requestSerialize, responseDeserialize, request);
+    return this.client.makeServerStreamRequest(path, requestSerialize, responseDeserialize, request, options);
+  }
+
+  private answerOptions(): CallOptions {
+    return { deadline: Date.now() + this.answerTimeoutMs };
   }
 
   private async patiently<T>(attempt: () => Promise<T>): Promise<T> {
@@ -90,7 +96,7 @@ export class EngineConnection {
     { path, requestSerialize, responseDeserialize }: MethodDefinition<Request, Response>,
     request: Request,
   ): Promise<Response> {
-    const options = { deadline: Date.now() + this.answerTimeoutMs };
+    const options = this.answerOptions();
     return new Promise((resolve, reject) => {
       const answer = (error: ServiceError | null, response?: Response) =>
         error === null ? resolve(response as Response) : reject(error);

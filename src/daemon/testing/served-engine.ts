@@ -6,6 +6,7 @@ import { FakeNode } from "../../engine/testing/fake-node.js";
 import type { UblkBlockDevices } from "../../engine/ublk-block-devices.js";
 import { createSilentLogger } from "../../log.js";
 import { EngineClient } from "../engine-client.js";
+import type { EngineConnectionOptions } from "../engine-connection.js";
 import { EngineServer } from "../engine-server.js";
 import type { HandOverGiver } from "../hand-over-giver.js";
 
@@ -35,8 +36,8 @@ export class ServedEngine {
     return join(this.folder, "engine.sock");
   }
 
-  connect(patienceMs = 5_000): EngineClient {
-    const client = new EngineClient(this.socketPath, { patienceMs });
+  connect(patienceMs = 5_000, options: EngineConnectionOptions = {}): EngineClient {
+    const client = new EngineClient(this.socketPath, { patienceMs, ...options });
     this.clients.push(client);
     return client;
   }
