@@ -9,7 +9,7 @@ import type {
 import { Metadata } from "@grpc/grpc-js";
 import type { Logger } from "../log.js";
 import { createCallLogger } from "./chain.js";
-import { Undecodable } from "./decoding.js";
+import { decoded, decodedCall, decodedStream } from "./decoding.js";
 import type { AnyHandler, CallContext, Handlers, Wrapper } from "./handler.js";
 import { Code, RpcError, toStatus } from "./status.js";
 import { toGrpcStreamHandler } from "./stream.js";
@@ -36,9 +36,9 @@ export function implementService<Server>(
   options: ServiceOptions,
 ): UntypedServiceImplementation {
   const methods = Object.entries(definition).map(([name, { path, responseStream }]) => {
-    const stream = options.streams?.[name];
-    if (stream !== undefined) return [name, stream] as const;
     const method = toMethodName(path);
+    const stream = options.streams?.[name];
+    if (stream !== undefined) return [name, decodedCall(method, stream)] as const;
     const handler = (handlers as Record<string, unknown>)[name];
     return [name, responseStream ? serveStream(method, handler, options) : serve(method, handler, options)] as const;
   });
@@ -48,7 +48,7 @@ export function implementService<Server>(
 function serve(method: string, handler: unknown, options: ServiceOptions): handleUnaryCall<object, object> {
   return toGrpcHandler(
     method,
-    options.wrap((handler as AnyHandler | undefined) ?? createUnimplemented(method)),
+    options.wrap(decoded((handler as AnyHandler | undefined) ?? createUnimplemented(method))),
     options,
   );
 }
@@ -60,7 +60,11 @@ function serveStream(
 ): handleServerStreamingCall<object, object> {
   if (wrapStream === undefined || handler === undefined) throw new Error(`bug: nothing serves the stream of ${method}`);
   const createContext = (call: Call) => toContext(method, call, logger);
-  return toGrpcStreamHandler(wrapStream(handler as AnyStreamHandler), { stalledMsMax, createContext, toTrailer });
+  return toGrpcStreamHandler(wrapStream(decodedStream(handler as AnyStreamHandler)), {
+    stalledMsMax,
+    createContext,
+    toTrailer,
+  });
 }
 
 /** `Node/NodeStageVolume` for `/csi.v1.Node/NodeStageVolume`. */
@@ -88,7 +92,6 @@ function toGrpcHandler(
 ): handleUnaryCall<object, object> {
   return (call, callback) => {
     const { request } = call;
-    if (request instanceof Undecodable) return callback(toStatus(request.toError(method)));
     handler(request, toContext(method, call, logger)).then(
       (response) => callback(null, response),
       (error: unknown) => callback({ ...toStatus(error), metadata: toTrailer(error) }),
