@@ -1,3 +1,4 @@
+import { readFile } from "node:fs/promises";
 import { describe, expect, test } from "@jest/globals";
 import { engineHelp, parseEngineConfig } from "./engine-config.js";
 
@@ -25,9 +26,11 @@ describe("ublk-csi engine", () => {
     expect(parse("--help")).toBeUndefined();
   });
 
-  test("explains every flag that it understands", () => {
+  test("explains every flag that it understands, in its help and in docs/engine.md", async () => {
+    const page = await readFile("docs/engine.md", "utf8");
     for (const flag of ["endpoint", "state-dir", "take-over", "dry-run", "log-level", "allow-broken-kernel"]) {
       expect(engineHelp).toContain(`--${flag}`);
+      expect(page).toContain(`\n| \`--${flag}\` |`);
     }
   });
 

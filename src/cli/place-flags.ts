@@ -9,7 +9,7 @@ export function addPlaceFlags(command: Command, pools: NodeFlags["pools"]): Comm
     .option("--state-dir <dir>", "where journal and memory pools live", "/var/lib/ublk-csi")
     .option("--kubelet-dir <dir>", "kubelet's directory, below which volumes are mounted", "/var/lib/kubelet")
     .option("--config <file>", "YAML file with pools and their settings, besides the flags")
-    .option("--pool <name=dir>", "directory for volumes, on xfs or ext4; repeatable", addPool("--pool"))
+    .option("--pool <name=dir>", "directory for volumes, on xfs, ext4 or btrfs; repeatable", addPool("--pool"))
     .option("--memory-pool <name=size>", "memory for volumes, such as 4Gi; repeatable", addPool("--memory-pool"))
     .option("--driver-name <name>", "name of the CSI driver", "csi.ublk.io");
 }

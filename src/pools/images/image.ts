@@ -139,7 +139,7 @@ async function allocate(
     await runCommand("fallocate", [...range, path], { timeoutMs: allocationTimeoutMs });
   } catch (error) {
     if (!toMessage(error).includes("not supported")) throw error;
-    const message = `the file system of ${path} cannot preallocate: use provisioning "thin", or a pool on xfs or ext4`;
+    const message = `the file system of ${path} cannot preallocate: use provisioning "thin", or a pool on xfs, ext4 or btrfs`;
     throw new DriverError("refused", message, { cause: error });
   }
 }
