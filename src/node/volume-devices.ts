@@ -26,11 +26,14 @@ export class VolumeDevices {
   /** Gives a volume its device and its mapping, or verifies those that it has. */
   async open(volume: Volume, capability: VolumeCapability, secrets: Secrets): Promise<NumberedDevice> {
     const { pools, blockDevices, mounter, mapping } = this.parts;
-    const hadDevice = await this.exists(volume.id);
+    const existing = await blockDevices.find(volume.id);
+    // The kernel keeps a dead device for as long as a mapping lies on it, and the volume would not get another.
+    if (existing?.state === "dead") await mapping.close(volume.id);
     // A crash may have come between an expansion's record and the device.
     await growDevice(volume, blockDevices);
     const device = await blockDevices.attach(toDeviceSpec(volume, pools.poolOf(volume), capability));
-    if (hadDevice || Object.keys(effectiveLimits(volume)).length > 0) await applyLimits(volume, blockDevices);
+    if (existing !== undefined || Object.keys(effectiveLimits(volume)).length > 0)
+      await applyLimits(volume, blockDevices);
     return await mapping.open(volume, await numberDevice(device, mounter), secrets);
   }
 

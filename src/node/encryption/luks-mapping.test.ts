@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import type { Volume } from "../../pools/volume/volume.js";
+import { CommandError } from "../../system/command.js";
 import { mebibyte, mountCapability, rejectionOf, Workspace } from "../../testing/workspace.js";
 import { noMapping } from "../mounts/device-mapping.js";
 import type { NumberedDevice } from "../mounts/device-mounts.js";
@@ -233,6 +234,35 @@ describe("a copy", () => {
     workspace.filesystems.contents.delete(copyDevice.path);
     const error = await rejectionOf(mapping.open(copy, copyDevice, secrets));
     expect(error).toMatchObject({ code: "refused", message: expect.stringContaining("lost its LUKS header") });
+  });
+});
+
+describe("a mapping whose device is dead", () => {
+  const open = () => new VolumeDevices({ ...workspace, mapping }).open(volume, mountCapability, secrets);
+
+  beforeEach(async () => {
+    await open();
+    const dead = { ...device, state: "dead" } as const;
+    const { blockDevices } = workspace;
+    // The kernel has the dead one for as long as the mapping lies on it.
+    const attach = blockDevices.attach.bind(blockDevices);
+    blockDevices.find = async () => dead;
+    blockDevices.attach = async (spec) => {
+      if (mapped() !== undefined) throw new Error(`${device.path} has not let go`);
+      return await attach(spec);
+    };
+  });
+
+  test("is closed before the volume gets another device, and made again", async () => {
+    luks.calls.length = 0;
+    expect(await open()).toMatchObject({ path: "/dev/dm-0" });
+    expect(luks.calls).toEqual(["close", "open"]);
+  });
+
+  test("and is in use is refused", async () => {
+    luks.close = () => Promise.reject(new CommandError("cryptsetup close", "exit code 5", { exitCode: 5 }));
+    const message = expect.stringContaining("in use: unpublish and unstage it first");
+    expect(await rejectionOf(open())).toMatchObject({ code: "refused", message });
   });
 });
 

@@ -1,4 +1,4 @@
-import { access, constants, open, readFile, stat } from "node:fs/promises";
+import { access, constants, open, readdir, readFile, stat } from "node:fs/promises";
 import { hasErrno } from "../../errors.js";
 import type { FsType } from "../../pools/volume/volume.js";
 import { CommandError, type RunCommand } from "../../system/command.js";
@@ -19,6 +19,8 @@ export interface Mounter {
   findDeviceNumber(path: string): Promise<string | undefined>;
   /** Whether the kernel has a block device of this number. */
   hasDevice(number: string): Promise<boolean>;
+  /** Whether the kernel's device mapper has a device of this number that lies on one which is gone: all it does is fail. */
+  hasLostBase(number: string): Promise<boolean>;
   /** The name of the device-mapper device of this number; undefined when it is another kind of device, or gone. */
   findMappingName(number: string): Promise<string | undefined>;
   /** Whether somebody, such as a mounted file system, has this device for himself. */
@@ -81,13 +83,15 @@ export class LinuxMounter implements Mounter {
   }
 
   async hasDevice(number: string): Promise<boolean> {
-    try {
-      await access(`/sys/dev/block/${number}`);
-      return true;
-    } catch (error) {
-      if (hasErrno(error, "ENOENT")) return false;
-      throw error;
-    }
+    return await isThere(`/sys/dev/block/${number}`);
+  }
+
+  // A mapping keeps its links to the devices below it for as long as it holds them, and they lead nowhere once one is gone.
+  async hasLostBase(number: string): Promise<boolean> {
+    const links = `/sys/dev/block/${number}/slaves`;
+    if (!(await isThere(links))) return false;
+    for (const name of await readdir(links)) if (!(await isThere(`${links}/${name}`))) return true;
+    return false;
   }
 
   async findMappingName(number: string): Promise<string | undefined> {
@@ -129,6 +133,16 @@ export class LinuxMounter implements Mounter {
 
   async setDeviceReadOnly(devicePath: string, readOnly: boolean): Promise<void> {
     await this.runCommand("blockdev", [readOnly ? "--setro" : "--setrw", devicePath]);
+  }
+}
+
+async function isThere(path: string): Promise<boolean> {
+  try {
+    await access(path);
+    return true;
+  } catch (error) {
+    if (hasErrno(error, "ENOENT")) return false;
+    throw error;
   }
 }
 

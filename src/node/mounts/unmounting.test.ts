@@ -1,7 +1,7 @@
 import { expect, test } from "@jest/globals";
 import { rejectionOf } from "../../testing/workspace.js";
 import { FakeMounter } from "../testing/fake-mounter.js";
-import { unmountAll } from "./unmounting.js";
+import { isGone, unmountAll } from "./unmounting.js";
 
 const entry = { deviceNumber: "253:0", root: "/", mountPoint: "/t", options: ["rw"], fsType: "ext4", superOptions: [] };
 const node = { ...entry, deviceNumber: "0:5", fsType: "devtmpfs", source: "udev" };
@@ -33,4 +33,28 @@ test.each([
   mounter.entries.push(mount);
   expect(await rejectionOf(unmountAll("/t", mounter))).toMatchObject({ code: "refused" });
   expect(mounter.entries).toEqual([mount]);
+});
+
+const mapped = { ...entry, source: "/dev/mapper/ublk-csi-1" };
+
+test.each([
+  ["the file system of a mapping", { ...mapped, deviceNumber: "253:1" }],
+  [
+    "the btrfs of a mapping",
+    { ...mapped, deviceNumber: "0:45", fsType: "btrfs", source: "/dev/mapper/ublk-csi-1/dm-1" },
+  ],
+  ["the node of a mapping", { ...node, root: "/dm-1" }],
+])("%s is gone with the device below the mapping, and not before", async (_what, mount) => {
+  const mounter = new FakeMounter();
+  mounter.mappingNames.set("253:1", "ublk-csi-1");
+  mounter.entries.push(mount);
+  expect(await isGone(mount, mounter)).toBe(false);
+  mounter.lostBases.add("253:1");
+  expect(await isGone(mount, mounter)).toBe(true);
+});
+
+test("the file system of somebody else's mapping is never gone", async () => {
+  const mounter = new FakeMounter();
+  mounter.lostBases.add("253:0");
+  expect(await isGone({ ...entry, source: "/dev/mapper/vg-root" }, mounter)).toBe(false);
 });

@@ -44,13 +44,23 @@ export interface UnmountParts {
   logger: Logger;
 }
 
-/** Whether a mount is of a device of this driver that the kernel does not have any more. */
+/**
+ * Whether a mount is of a device of this driver that the kernel does not have any more, or of a mapping on one: the mapping
+ * itself stays until it is closed.
+ */
 export async function isGone(entry: MountEntry, mounter: Mounter): Promise<boolean> {
   if (!(await isOurs(entry, mounter))) return false;
-  if (entry.fsType === "btrfs") return entry.source === missingDisk || !(await mounter.isHeld(entry.source));
+  if (entry.fsType === "btrfs") return await isBtrfsGone(entry, mounter);
   const isNode = nodePattern.test(entry.root);
   const number = isNode ? await mounter.findDeviceNumber(entry.mountPoint) : entry.deviceNumber;
-  return number === undefined || !(await mounter.hasDevice(number));
+  return number === undefined || !(await mounter.hasDevice(number)) || (await mounter.hasLostBase(number));
+}
+
+/** The number of its mount tells nothing, but its device is the one of that name as long as somebody holds that. */
+async function isBtrfsGone({ source }: MountEntry, mounter: Mounter): Promise<boolean> {
+  if (source === missingDisk || !(await mounter.isHeld(source))) return true;
+  const number = await mounter.findDeviceNumber(source);
+  return number !== undefined && (await mounter.hasLostBase(number));
 }
 
 // Below /dev. Where udev runs, the name of a mapping is only a link to the kernel's node.

@@ -20,6 +20,8 @@ export class FakeMounter implements Mounter {
   readonly busyTargets = new Set<string>();
   /** Numbers of devices that are gone while their mounts are still there. */
   readonly lostDevices = new Set<string>();
+  /** Numbers of mappings on devices that are gone. */
+  readonly lostBases = new Set<string>();
   /** Paths of mounts that cannot be looked into, and why. */
   readonly accessFaults = new Map<string, string>();
   /** Paths of mounts whose disks do not answer. */
@@ -74,6 +76,10 @@ export class FakeMounter implements Mounter {
 
   async hasDevice(number: string): Promise<boolean> {
     return !this.lostDevices.has(number);
+  }
+
+  async hasLostBase(number: string): Promise<boolean> {
+    return this.lostBases.has(number);
   }
 
   async findMappingName(number: string): Promise<string | undefined> {
