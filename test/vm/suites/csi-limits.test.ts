@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import { ControllerModifyVolumeRequest, ControllerService } from "../../../src/gen/csi/csi.js";
 import { runFio } from "./support/fio.js";
+import { byScale } from "./support/scale.js";
 import { TestBed } from "./support/test-bed.js";
 import type { TestVolume } from "./support/test-volume.js";
 
@@ -59,7 +60,8 @@ async function createVolume(name: string, parameters: Record<string, string> = {
   return volume;
 }
 
-test.each(["disk", "memory"])(
+// The engine limits both in one way.
+test.each(byScale({ full: ["disk", "memory"], smoke: ["disk"] }))(
   "fio feels a modified volume at once, and until it is modified again (pool %s)",
   async (pool) => {
     const volume = await createVolume(`modified-${pool}`, { pool });
