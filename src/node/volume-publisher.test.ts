@@ -1,4 +1,4 @@
-import { lstat, mkdir, readdir, writeFile } from "node:fs/promises";
+import { lstat, mkdir, readdir, symlink, writeFile } from "node:fs/promises";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import type { AccessMode, Volume, VolumeCapability } from "../pools/volume/volume.js";
 import { blockCapability, mebibyte, mountCapability, rejectionOf, Workspace } from "../testing/workspace.js";
@@ -67,6 +67,17 @@ describe("a mount group", () => {
 });
 
 describe("publishing a file system", () => {
+  test("takes a second view of its staging, as below a bind mount of kubelet's directory, for no other pod", async () => {
+    const volume = await createStaged(mountCapability);
+    await symlink(workspace.path("targets"), workspace.path("view"));
+    const [staged] = workspace.mounter.entries;
+    if (staged === undefined) throw new Error("the test expects a mount");
+    workspace.mounter.entries.push({ ...staged, mountPoint: workspace.path("view", "staging") });
+    const capability = { ...mountCapability, mountGroupId: 1000 } as VolumeCapability;
+    await publish(volume, capability, { accessMode: "SINGLE_NODE_SINGLE_WRITER" });
+    expect(workspace.filesystems.groups).toEqual(new Map([[stagingPath, 1000]]));
+  });
+
   test("binds the staging mount to a new directory; again it changes nothing", async () => {
     const volume = await createStaged(mountCapability);
     await publish(volume, mountCapability);

@@ -4,7 +4,7 @@ import type { MountEntry } from "../system/mountinfo.js";
 import { isReadOnlyUse } from "./device-spec.js";
 import { DeviceMounts, type NumberedDevice } from "./mounts/device-mounts.js";
 import { findFault } from "./mounts/mount-fault.js";
-import { createTarget, removeTarget, resolveTargetPath } from "./mounts/target-path.js";
+import { createTarget, listElsewhere, removeTarget, resolveTargetPath } from "./mounts/target-path.js";
 import { unmountAll, unmountGone } from "./mounts/unmounting.js";
 import type { NodeDependencies } from "./node-dependencies.js";
 import { assertMayPublish } from "./sole-publication.js";
@@ -37,10 +37,10 @@ export class VolumePublisher {
     const existing = mounts.at(place.target);
     if (existing !== undefined) return await this.assertPublished(mounts, existing, place);
     await this.assertStaged(mounts, place);
-    const others = mounts.own.filter(({ mountPoint }) => mountPoint !== place.staging);
+    const others = await listElsewhere(mounts.own, place.staging);
     await assertMayPublish(volume, { accessMode: request.capability.accessMode, others, pools });
-    if (place.kind === "file") await this.setDeviceAccess(mounts, place);
-    else await this.setGroup(mounts, place, request.capability);
+    if (place.kind === "file") await this.setDeviceAccess(others, place);
+    else await this.setGroup(others, place, request.capability);
     await this.bind(place);
   }
 
@@ -122,19 +122,19 @@ export class VolumePublisher {
   }
 
   // Pods that use the files at the moment could put a link in the way of the change, and would lose their own access.
-  private async setGroup(mounts: DeviceMounts, { staging, readOnly }: Place, capability: VolumeCapability) {
+  private async setGroup(others: readonly MountEntry[], { staging, readOnly }: Place, capability: VolumeCapability) {
     const { filesystems } = this.dependencies;
     const gid = capability.accessType === "mount" ? capability.mountGroupId : undefined;
     if (gid === undefined || readOnly || (await filesystems.isGivenToGroup(staging, gid))) return;
-    const other = mounts.own.find(({ mountPoint }) => mountPoint !== staging);
+    const [other] = others;
     if (other === undefined) return await filesystems.giveToGroup(staging, gid);
     const message = `${other.mountPoint} shows the volume to a pod with another group than ${gid}`;
     throw new DriverError("refused", `${message}: give both pods the same fsGroup, or stop the other one`);
   }
 
   // A read-only bind mount does not keep anybody from writing to a device node: the device itself has to refuse.
-  private async setDeviceAccess(mounts: DeviceMounts, { device, target, readOnly }: Place): Promise<void> {
-    const other = mounts.own.find((entry) => entry.options.includes("ro") !== readOnly);
+  private async setDeviceAccess(others: readonly MountEntry[], { device, target, readOnly }: Place): Promise<void> {
+    const other = others.find((entry) => entry.options.includes("ro") !== readOnly);
     if (other !== undefined) {
       const message = `volume ${device.volumeId} is published ${describeAccess(!readOnly)} at ${other.mountPoint}`;
       throw new DriverError(

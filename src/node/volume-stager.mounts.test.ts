@@ -1,3 +1,4 @@
+import { symlink } from "node:fs/promises";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import type { MountCapability, Volume } from "../pools/volume/volume.js";
 import { mebibyte, mountCapability, rejectionOf, type Workspace } from "../testing/workspace.js";
@@ -113,6 +114,22 @@ describe("staging with mount options", () => {
     expect(workspace.mounter.entries).toEqual([]);
     expect(await workspace.blockDevices.list()).toEqual([]);
   });
+});
+
+test("unstaging takes a second view of the staging, as below a bind mount of kubelet's directory, for no publication", async () => {
+  const volume = await rig.createVolume();
+  await rig.stage(volume);
+  await symlink(workspace.path("targets"), workspace.path("view"));
+  const [staged] = workspace.mounter.entries;
+  if (staged === undefined) throw new Error("the test expects a mount");
+  const views = [workspace.path("view", "staging"), workspace.path("disk", "staging")];
+  workspace.mounter.entries.push({ ...staged, mountPoint: views[1] ?? "" });
+  expect((await rejectionOf(rig.unstage(volume))).message).toContain(`still published at ${views[1]}`);
+  workspace.mounter.entries.pop();
+  workspace.mounter.entries.push({ ...staged, mountPoint: views[0] ?? "" });
+  workspace.blockDevices.isInUse = () => false;
+  await rig.unstage(volume);
+  expect(await workspace.blockDevices.list()).toEqual([]);
 });
 
 describe("staging where a mount is already", () => {

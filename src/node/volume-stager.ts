@@ -5,7 +5,7 @@ import { isVolumeId } from "../pools/volume/volume-id.js";
 import { FilesystemStager } from "./filesystem-stager.js";
 import type { Secrets } from "./mounts/device-mapping.js";
 import { DeviceMounts } from "./mounts/device-mounts.js";
-import { resolveTargetPath } from "./mounts/target-path.js";
+import { isSamePlace, listElsewhere, resolveTargetPath } from "./mounts/target-path.js";
 import { unmountAll, unmountGone } from "./mounts/unmounting.js";
 import type { NodeDependencies } from "./node-dependencies.js";
 
@@ -69,7 +69,8 @@ export class VolumeStager {
     const device = await devices.find(volumeId);
     if (device?.state !== "live") return;
     const { writable } = await DeviceMounts.read(device, mounter);
-    if (writable?.mountPoint === path) await trimmer.trimFinally({ volume, mountPoint: path, timeoutMs: trimMsMax });
+    if (writable === undefined || !(await isSamePlace(writable.mountPoint, path))) return;
+    await trimmer.trimFinally({ volume, mountPoint: path, timeoutMs: trimMsMax });
   }
 
   private async assertUnpublished(volumeId: string, stagingPath: string): Promise<void> {
@@ -77,7 +78,7 @@ export class VolumeStager {
     const device = await devices.find(volumeId);
     if (device === undefined) return;
     const { own } = await DeviceMounts.read(device, mounter);
-    const published = own.find((entry) => entry.mountPoint !== stagingPath);
+    const [published] = await listElsewhere(own, stagingPath);
     if (published === undefined) return;
     throw new DriverError(
       "refused",

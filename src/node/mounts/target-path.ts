@@ -1,4 +1,4 @@
-import { lstat, mkdir, open, readdir, realpath, rmdir, unlink } from "node:fs/promises";
+import { lstat, mkdir, open, readdir, realpath, rmdir, stat, unlink } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { DriverError, hasErrno } from "../../errors.js";
 import type { MountEntry } from "../../system/mountinfo.js";
@@ -14,6 +14,33 @@ export async function resolveTargetPath(path: string): Promise<string> {
     // In a tree that is broken there is nothing to follow, and what is mounted there shall still be found.
     if (hasErrno(error, "ENOENT", "ENOTDIR", "EIO", "ENOTCONN", "ESTALE")) return path;
     throw error;
+  }
+}
+
+/** The mounts that are not at this place, by whatever path. */
+export async function listElsewhere(mounts: readonly MountEntry[], path: string): Promise<MountEntry[]> {
+  const elsewhere: MountEntry[] = [];
+  for (const entry of mounts) if (!(await isSamePlace(entry.mountPoint, path))) elsewhere.push(entry);
+  return elsewhere;
+}
+
+/**
+ * Whether two mount points are one. Where kubelet's directory is a bind mount and the driver runs on the host, each mount in it is
+ * in the table twice: then their parents are one directory. The places themselves may have mounts that do not answer.
+ */
+export async function isSamePlace(one: string, other: string): Promise<boolean> {
+  if (one === other) return true;
+  if (basename(one) !== basename(other)) return false;
+  const [first, second] = await Promise.all([identify(dirname(one)), identify(dirname(other))]);
+  return first !== undefined && first === second;
+}
+
+async function identify(path: string): Promise<string | undefined> {
+  try {
+    const { dev, ino } = await stat(path, { bigint: true });
+    return `${dev}:${ino}`;
+  } catch {
+    return undefined; // which is the other place to nobody
   }
 }
 
