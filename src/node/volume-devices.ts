@@ -1,11 +1,12 @@
 import type { BlockDevice, BlockDevices } from "../engine/block-devices.js";
-import { DriverError } from "../errors.js";
+import { DriverError, toMessage } from "../errors.js";
 import type { Pools } from "../pools/pool/pools.js";
 import { detachDevice } from "../pools/provisioning/detach.js";
 import { growDevice } from "../pools/volume/device-size.js";
 import { applyLimits, effectiveLimits } from "../pools/volume/limits.js";
 import type { Volume, VolumeCapability } from "../pools/volume/volume.js";
 import { toDeviceSpec } from "./device-spec.js";
+import { LeftNodeGuard } from "./left-node-guard.js";
 import type { DeviceMapping, Secrets } from "./mounts/device-mapping.js";
 import { type NumberedDevice, numberDevice } from "./mounts/device-mounts.js";
 import type { Mounter } from "./mounts/mounter.js";
@@ -21,20 +22,26 @@ const detachWaitMsMax = 5_000;
 
 /** The device that the users of a volume have: its ublk device, or the mapping on it. Callers serialise per volume. */
 export class VolumeDevices {
-  constructor(private readonly parts: VolumeDevicesParts) {}
+  private readonly leftNodes: LeftNodeGuard;
 
-  /** Gives a volume its device and its mapping, or verifies those that it has. */
+  constructor(private readonly parts: VolumeDevicesParts) {
+    this.leftNodes = new LeftNodeGuard(parts);
+  }
+
+  /** Gives a volume its device and its mapping, or verifies those that it has. No pod but its own can have them. */
   async open(volume: Volume, capability: VolumeCapability, secrets: Secrets): Promise<NumberedDevice> {
     const { pools, blockDevices, mounter, mapping } = this.parts;
     const existing = await blockDevices.find(volume.id);
+    if (existing === undefined || existing.state === "dead") await this.leftNodes.assertNoneComesNext(volume);
     // The kernel keeps a dead device for as long as a mapping lies on it, and the volume would not get another.
     if (existing?.state === "dead") await mapping.close(volume.id);
     // A crash may have come between an expansion's record and the device.
     await growDevice(volume, blockDevices);
-    const device = await blockDevices.attach(toDeviceSpec(volume, pools.poolOf(volume), capability));
-    if (existing !== undefined || Object.keys(effectiveLimits(volume)).length > 0)
-      await applyLimits(volume, blockDevices);
-    return await mapping.open(volume, await numberDevice(device, mounter), secrets);
+    const attached = await blockDevices.attach(toDeviceSpec(volume, pools.poolOf(volume), capability));
+    const device = await this.guard(volume, await numberDevice(attached, mounter));
+    const hasLimits = Object.keys(effectiveLimits(volume)).length > 0;
+    if (existing !== undefined || hasLimits) await applyLimits(volume, blockDevices);
+    return await this.guard(volume, await mapping.open(volume, device, secrets));
   }
 
   /** Gives users the size that the volume's record has, and returns what they have then. The volume is staged. */
@@ -72,6 +79,17 @@ export class VolumeDevices {
     const mapped = await mapping.find(await numberDevice(device, mounter));
     if (mapped !== undefined) return mapped;
     throw new DriverError("refused", `volume ${volumeId} has no mapping on ${device.path}: stage it again`);
+  }
+
+  // What a pod of another volume could reach does not stay, whether it was there before or not.
+  private async guard(volume: Volume, device: NumberedDevice): Promise<NumberedDevice> {
+    const access = await this.leftNodes.findAccess(volume, device);
+    if (access === undefined) return device;
+    await this.close(volume.id).catch((cause: unknown) => {
+      const message = `${access}. ${device.path} could not be taken back: ${toMessage(cause)}`;
+      throw new DriverError("refused", message, { cause });
+    });
+    throw new DriverError("refused", access);
   }
 
   private async getLive(volumeId: string): Promise<BlockDevice> {

@@ -1,5 +1,5 @@
 import { DriverError } from "../errors.js";
-import type { VolumeCapability } from "../pools/volume/volume.js";
+import type { Volume, VolumeCapability } from "../pools/volume/volume.js";
 import type { MountEntry } from "../system/mountinfo.js";
 import { isReadOnlyUse } from "./device-spec.js";
 import { DeviceMounts, type NumberedDevice } from "./mounts/device-mounts.js";
@@ -7,6 +7,7 @@ import { findFault } from "./mounts/mount-fault.js";
 import { createTarget, listElsewhere, removeTarget, resolveTargetPath } from "./mounts/target-path.js";
 import { unmountAll, unmountGone } from "./mounts/unmounting.js";
 import type { NodeDependencies } from "./node-dependencies.js";
+import { PublishedNodes } from "./published-nodes.js";
 import { assertMayPublish } from "./sole-publication.js";
 import { assertMadeFor } from "./volume-stager.js";
 
@@ -31,15 +32,13 @@ export class VolumePublisher {
     assertMadeFor(volume, request.capability);
     const device = await devices.getStaged(request.volumeId);
     const place = await this.resolvePlace(request, device);
-    // Pods that still see a device which is gone get nothing but errors from it.
-    await unmountGone(place.target, this.dependencies);
-    const mounts = await DeviceMounts.read(device, this.dependencies.mounter);
+    const mounts = await this.clear(place);
     const existing = mounts.at(place.target);
     if (existing !== undefined) return await this.assertPublished(mounts, existing, place);
     await this.assertStaged(mounts, place);
     const others = await listElsewhere(mounts.own, place.staging);
     await assertMayPublish(volume, { accessMode: request.capability.accessMode, others, pools });
-    if (place.kind === "file") await this.setDeviceAccess(others, place);
+    if (place.kind === "file") await this.prepareDevice(volume, place, { mounts, others });
     else await this.setGroup(others, place, request.capability);
     await this.bind(place);
   }
@@ -63,6 +62,19 @@ export class VolumePublisher {
       target: await resolveTargetPath(request.targetPath),
       readOnly: request.readOnly || isReadOnlyUse(request.capability),
     };
+  }
+
+  /** Takes away what devices that are gone have left at the target, and returns the mounts that are there then. */
+  private async clear({ device, target }: Place): Promise<DeviceMounts> {
+    const { mounter } = this.dependencies;
+    // Pods that still see a device which is gone get nothing but errors from it.
+    await unmountGone(target, this.dependencies);
+    const mounts = await DeviceMounts.read(device, mounter);
+    const existing = mounts.at(target);
+    if (existing === undefined || !mounts.isLeftNode(existing)) return mounts;
+    // The volume's device has the number that its last one had: the node serves, and stays for those who have it open.
+    await mounter.unmount(target).catch(() => undefined);
+    return await DeviceMounts.read(device, mounter);
   }
 
   private async bind(place: Place): Promise<void> {
@@ -132,6 +144,15 @@ export class VolumePublisher {
     throw new DriverError("refused", `${message}: give both pods the same fsGroup, or stop the other one`);
   }
 
+  private async prepareDevice(volume: Volume, place: Place, { mounts, others }: Found): Promise<void> {
+    const { pools, logger } = this.dependencies;
+    await this.setDeviceAccess(others, place);
+    // As in a pool that is full. What is not noted is taken for another volume's, which only refuses more.
+    await new PublishedNodes(volume, pools)
+      .note(place.target, (path) => mounts.at(path) !== undefined)
+      .catch((err: unknown) => logger.warn({ volumeId: volume.id, err }, "path of a published node not noted"));
+  }
+
   // A read-only bind mount does not keep anybody from writing to a device node: the device itself has to refuse.
   private async setDeviceAccess(others: readonly MountEntry[], { device, target, readOnly }: Place): Promise<void> {
     const other = others.find((entry) => entry.options.includes("ro") !== readOnly);
@@ -144,6 +165,12 @@ export class VolumePublisher {
     }
     if (!device.readOnly) await this.dependencies.mounter.setDeviceReadOnly(device.path, readOnly);
   }
+}
+
+interface Found {
+  mounts: DeviceMounts;
+  /** The publications that there are. */
+  others: readonly MountEntry[];
 }
 
 interface Place {

@@ -2,6 +2,7 @@ import { basename } from "node:path";
 import type { BlockDevice } from "../../engine/block-devices.js";
 import { DriverError } from "../../errors.js";
 import type { MountEntry } from "../../system/mountinfo.js";
+import { type LeftNode, listLeftNodes } from "./bound-node.js";
 import type { Mounter } from "./mounter.js";
 import { findMount } from "./target-path.js";
 
@@ -29,11 +30,13 @@ export class DeviceMounts {
     readonly entries: readonly MountEntry[],
     private readonly device: NumberedDevice,
     private readonly btrfsNumber: string | undefined,
+    private readonly leftNodes: readonly LeftNode[],
   ) {}
 
   static async read(device: NumberedDevice, mounter: Mounter): Promise<DeviceMounts> {
     const entries = await mounter.list();
-    return new DeviceMounts(entries, device, await findBtrfsNumber(entries, device, mounter));
+    const btrfsNumber = await findBtrfsNumber(entries, device, mounter);
+    return new DeviceMounts(entries, device, btrfsNumber, await listLeftNodes(entries, mounter));
   }
 
   /** The mount one sees at a path: the last one made there. */
@@ -46,18 +49,26 @@ export class DeviceMounts {
     return deviceNumber === this.device.number || deviceNumber === this.btrfsNumber;
   }
 
+  /** Whether a mount is of a node that outlived its device, and leads to this one by its number. */
+  isLeftNode(entry: MountEntry): boolean {
+    return this.leftNodes.some((left) => left.entry === entry && left.number === this.device.number);
+  }
+
   /** Where the file system of the device can be written. */
   get writable(): MountEntry | undefined {
     return this.entries.find((entry) => this.shows(entry) && !entry.options.includes("ro"));
   }
 
-  /** Every mount through which the device can be reached: of its file system, or of its device node. */
+  /**
+   * Every mount through which the device can be reached: of its file system, of its device node, or of the node of another
+   * device that has had its number before.
+   */
   get own(): MountEntry[] {
     const { path, alias } = this.device;
     const nodes = [`/${basename(path)}`, alias?.replace(/^\/dev/, "")];
     return this.entries.filter((entry) => {
       if (entry.mountPoint === path) return false;
-      return this.shows(entry) || nodes.includes(entry.root);
+      return this.shows(entry) || nodes.includes(entry.root) || this.isLeftNode(entry);
     });
   }
 }

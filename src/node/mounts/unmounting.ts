@@ -1,6 +1,7 @@
 import { DriverError, toMessage } from "../../errors.js";
 import type { Logger } from "../../log.js";
 import type { MountEntry } from "../../system/mountinfo.js";
+import { findBoundNode } from "./bound-node.js";
 import { isMappingName } from "./mapping-name.js";
 import type { Mounter } from "./mounter.js";
 import { findMount } from "./target-path.js";
@@ -51,7 +52,7 @@ export interface UnmountParts {
 export async function isGone(entry: MountEntry, mounter: Mounter): Promise<boolean> {
   if (!(await isOurs(entry, mounter))) return false;
   if (entry.fsType === "btrfs") return await isBtrfsGone(entry, mounter);
-  const isNode = nodePattern.test(entry.root);
+  const isNode = findBoundNode(entry) !== undefined;
   const number = isNode ? await mounter.findDeviceNumber(entry.mountPoint) : entry.deviceNumber;
   return number === undefined || !(await mounter.hasDevice(number)) || (await mounter.hasLostBase(number));
 }
@@ -63,19 +64,17 @@ async function isBtrfsGone({ source }: MountEntry, mounter: Mounter): Promise<bo
   return number !== undefined && (await mounter.hasLostBase(number));
 }
 
-// Below /dev. Where udev runs, the name of a mapping is only a link to the kernel's node.
-const nodePattern = /^\/(?:ublkb\d+|(dm-\d+)|mapper\/([^/]+))(?:\/\/deleted)?$/;
-
 // btrfs forgets the name of a device that is gone. At a path of ours that was one of ours.
 const missingDisk = "<missing disk>";
 
-async function isOurs({ source, root, mountPoint, fsType }: MountEntry, mounter: Mounter): Promise<boolean> {
+async function isOurs(entry: MountEntry, mounter: Mounter): Promise<boolean> {
+  const { source, mountPoint, fsType } = entry;
   if (fsType === "btrfs" && source === missingDisk) return true;
-  const [isNode, kernelName, nodeName] = nodePattern.exec(root) ?? [];
-  if (kernelName !== undefined) return await isOwnMappingNode(mountPoint, mounter);
-  const [, name = nodeName] = /^\/dev\/mapper\/(.+)$/.exec(source) ?? [];
+  const node = findBoundNode(entry);
+  if (node?.kernelName !== undefined) return await isOwnMappingNode(mountPoint, mounter);
+  const [, name = node?.mappingName] = /^\/dev\/mapper\/(.+)$/.exec(source) ?? [];
   if (name !== undefined) return isMappingName(name);
-  return isNode !== undefined || /\/ublkb\d+$/.test(source);
+  return node !== undefined || /\/ublkb\d+$/.test(source);
 }
 
 /** Of a node bound to a path. Nobody can have anything to lose by one whose mapping is gone. */

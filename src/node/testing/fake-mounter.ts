@@ -114,6 +114,14 @@ export class FakeMounter implements Mounter {
     return this.entries.some((entry) => entry.source === devicePath || entry.root === node);
   }
 
+  /** As when a device goes away below the node that is bound to a path: its name in /dev goes with it, and comes again with the next. */
+  deleteNode(mountPoint: string): void {
+    const position = this.entries.findLastIndex((entry) => entry.mountPoint === mountPoint);
+    const entry = this.entries[position];
+    if (entry === undefined) throw new Error(`fake mounter: nothing is bound to ${mountPoint}`);
+    this.entries[position] = { ...entry, root: `${entry.root}//deleted` };
+  }
+
   private assertAnswers(path: string): void {
     if (this.silentPaths.has(path)) throw new DriverError("unavailable", `${path} has not answered for 5 s`);
   }
@@ -135,7 +143,7 @@ export class FakeMounter implements Mounter {
 }
 
 function numberOf(path: string): string | undefined {
-  const match = /\/(ublkb|dm-)(\d+)$/.exec(path);
+  const match = /\/(ublkb|dm-)(\d+)(?:\/\/deleted)?$/.exec(path);
   return match === null ? undefined : `${match[1] === "ublkb" ? 259 : 253}:${match[2]}`;
 }
 

@@ -1,4 +1,4 @@
-import { rm, stat } from "node:fs/promises";
+import { readFile, rm, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import { hasErrno } from "../../errors.js";
 import { syncDirectory, writeFileDurably } from "../../system/files.js";
@@ -14,6 +14,7 @@ import { syncDirectory, writeFileDurably } from "../../system/files.js";
  * - `header-bound`: the header of a copy names the copy and not its source.
  * - `group-given`: an inline volume was given to its pod's group.
  * - `sole-publication`: the volume was published to a single writer the last time that it was published nowhere else.
+ * - `published-nodes`: the paths at which pods have had the device's node since it was published nowhere.
  * - `trimmed`: when unused space was last given back to the pool.
  */
 export const volumeMarkNames = [
@@ -25,11 +26,12 @@ export const volumeMarkNames = [
   "header-bound",
   "group-given",
   "sole-publication",
+  "published-nodes",
   "trimmed",
 ] as const;
 export type VolumeMarkName = (typeof volumeMarkNames)[number];
 
-/** An empty file beside an image, durable when `set` and when `clear` has returned. */
+/** A file beside an image, empty unless it was set to a text; durable when `set` and when `clear` has returned. */
 export class VolumeMark {
   constructor(readonly path: string) {}
 
@@ -47,8 +49,18 @@ export class VolumeMark {
     }
   }
 
-  async set(): Promise<void> {
-    await writeFileDurably(this.path, "");
+  /** Its text, and none when it is not set. */
+  async read(): Promise<string> {
+    try {
+      return await readFile(this.path, "utf8");
+    } catch (error) {
+      if (hasErrno(error, "ENOENT")) return "";
+      throw error;
+    }
+  }
+
+  async set(text = ""): Promise<void> {
+    await writeFileDurably(this.path, text);
   }
 
   async clear(): Promise<void> {

@@ -81,6 +81,7 @@ function isMountOf(fields: string[], name: string, number: string | undefined): 
   if (number !== undefined && fields[2] === number) return true;
   // btrfs shows a device number of its own (0:N), so its source has to tell; a bind-mounted node has devtmpfs's number.
   if (fields[2]?.startsWith("0:") && source === `/dev/${name}`) return true;
+  // One that outlived its device ends with //deleted: of which device it was its name does not tell.
   return (type === "devtmpfs" || type === "tmpfs") && (fields[3] ?? "").endsWith(`/${name}`);
 }
 

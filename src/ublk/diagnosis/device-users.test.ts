@@ -50,6 +50,7 @@ const mountCases: [string, string, string[]][] = [
   ["another device's file system", "44 22 259:30 / /mnt/e rw - xfs /dev/ublkb30 rw", []],
   ["another device's node", "45 22 0:6 /ublkb33 /pods/raw rw - devtmpfs devtmpfs rw", []],
   ["a dead namesake's file system", "46 22 259:9 / /mnt/f rw - xfs /dev/ublkb3 rw", []],
+  ["a dead namesake's node", "48 22 0:6 /ublkb3//deleted /pods/raw rw - devtmpfs devtmpfs rw", []],
   ["a broken line", "47 22", []],
 ];
 

@@ -1,13 +1,12 @@
-import { access, mkdir, open, readFile, rmdir, writeFile } from "node:fs/promises";
+import { mkdir, open, readFile, rmdir, writeFile } from "node:fs/promises";
 import { release } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
-import { loadLibrary } from "./support/library.js";
+import { loseDevices } from "./support/lose-devices.js";
 import { findMount } from "./support/mounts.js";
 import { runCommand } from "./support/run-command.js";
 import { TestBed } from "./support/test-bed.js";
 import type { TestVolume } from "./support/test-volume.js";
-import { waitFor } from "./support/wait-for.js";
 
 const mebibyte = 1024 ** 2;
 const types = [
@@ -17,7 +16,7 @@ const types = [
 ];
 
 let bed: TestBed;
-const removals: Array<Promise<void>> = [];
+const removals: Array<Promise<unknown>> = [];
 
 beforeAll(async () => {
   bed = await TestBed.start("stale-state");
@@ -43,25 +42,8 @@ async function expectNote(volume: TestVolume): Promise<void> {
   await writeFile(join(volume.targetPath, "next"), "writable");
 }
 
-/** The device goes away below its mounts, as when somebody removes by hand what a dead driver has left. */
 async function loseDevice(volume: TestVolume): Promise<void> {
-  const deviceId = await volume.findDeviceId();
-  const { listDevices, removeDevice } = await loadLibrary();
-  await bed.driver.kill();
-  await waitFor(`device ${deviceId} to have no server`, async () => {
-    const device = (await listDevices()).find((found) => found.deviceId === deviceId);
-    return device?.state !== "live";
-  });
-  // The removal itself waits for the last user; the block device is gone before that.
-  const removal = removeDevice(deviceId, { force: true }).catch(() => undefined);
-  const hasBlockDevice = () =>
-    access(`/sys/block/ublkb${deviceId}`).then(
-      () => true,
-      () => false,
-    );
-  await waitFor(`device ${deviceId} to be gone`, async () => !(await hasBlockDevice()));
-  removals.push(removal);
-  await bed.restart();
+  removals.push((await loseDevices(bed, await volume.findDeviceId())).isRemoved);
 }
 
 describe("staging that somebody has taken away", () => {
