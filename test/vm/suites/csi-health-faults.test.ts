@@ -174,6 +174,22 @@ describe("a disk that fails where one image lies", () => {
   });
 });
 
+test("a file system whose root directory is damaged is inaccessible on its node, with the error of whoever looks", async () => {
+  const volume = await start("damaged", { kind: "mount", fsType: "ext4" });
+  // What was written since the file system was mounted would be kept by its journal.
+  await stageAnew(volume);
+  const device = `/dev/ublkb${await volume.findDeviceId()}`;
+  const block = (await runCommand("debugfs", ["-R", "blocks /", device])).trim();
+  const blockBytes = /^Block size: *(\d+)$/m.exec(await runCommand("dumpe2fs", ["-h", device]))?.[1];
+  const into = [`of=${device}`, `bs=${blockBytes}`, `seek=${block}`, "count=1", "oflag=direct", "conv=notrunc"];
+  await runCommand("dd", [`if=${data}`, ...into, "status=none"]);
+  await runCommand("blockdev", ["--flushbufs", device]);
+  const message = expect.stringMatching(/cannot be used: find: .*: Bad message$/);
+  const { node } = await readHealth(volume);
+  expect(node).toContainEqual({ status: inaccessible, reason: "FilesystemUnusable", message });
+  await volume.finish();
+});
+
 describe("an engine in a process of its own", () => {
   const unavailable = { status: inaccessible, reason: "EngineUnavailable", message: expect.stringContaining("engine") };
 

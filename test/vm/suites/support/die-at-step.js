@@ -85,7 +85,7 @@ async function countHandleSteps() {
 }
 
 /** Programs that change nothing. */
-const readers = new Set(["blkid", "dumpe2fs", "find"]);
+const readers = new Set(["blkid", "dumpe2fs", "find", "stat"]);
 
 function countPrograms() {
   const { spawn } = childProcess;
