@@ -7,7 +7,7 @@ import { FilesystemPreparer } from "./filesystem-preparer.js";
 import { shorten } from "./filesystems/check-report.js";
 import { DeviceMounts, type NumberedDevice } from "./mounts/device-mounts.js";
 import { findFault } from "./mounts/mount-fault.js";
-import { createTarget, resolveTargetPath } from "./mounts/target-path.js";
+import { createTarget, listElsewhere, resolveTargetPath } from "./mounts/target-path.js";
 import { unmountGone, unmountTop } from "./mounts/unmounting.js";
 import type { NodeDependencies } from "./node-dependencies.js";
 import { listOtherOptions } from "./staged-options.js";
@@ -53,7 +53,7 @@ export class FilesystemStager {
       if (top === undefined) return mounts;
       const fault = mounts.shows(top) ? await findFault(top, mounter) : undefined;
       if (fault === undefined) return mounts;
-      assertUnused(mounts, top, fault);
+      await assertUnused(mounts, top, fault);
       logger.warn({ volumeId: device.volumeId, path, source: top.source, fault }, "removing a mount, to make it anew");
       await unmountTop(top, mounter);
     }
@@ -134,8 +134,8 @@ function chooseFsType(volume: Volume, capability: MountCapability): FsType {
 }
 
 // Pods keep what they have; making the file system anew below them would give the next ones another.
-function assertUnused(mounts: DeviceMounts, entry: MountEntry, fault: string): void {
-  const other = mounts.own.find(({ mountPoint }) => mountPoint !== entry.mountPoint);
+async function assertUnused(mounts: DeviceMounts, entry: MountEntry, fault: string): Promise<void> {
+  const [other] = await listElsewhere(mounts.own, entry.mountPoint);
   if (other === undefined) return;
   const message = `the file system at ${entry.mountPoint} cannot be used, ${fault}, and ${other.mountPoint} shows it too`;
   throw new DriverError("refused", `${message}: stop the pods that use it, then it is mounted anew`);

@@ -189,6 +189,18 @@ describe("staging where a mount is already", () => {
     expect(workspace.mounter.entries).toHaveLength(2);
   });
 
+  test("of a file system that cannot be read is made anew though there is a second view of it", async () => {
+    const volume = await rig.createVolume();
+    await rig.stage(volume);
+    await symlink(workspace.path("targets"), workspace.path("view"));
+    const [staged] = await workspace.mounter.list();
+    if (staged === undefined) throw new Error("the test expects a mount");
+    workspace.mounter.entries.unshift({ ...staged, mountPoint: workspace.path("view", "staging") });
+    staged.superOptions.push("shutdown");
+    await rig.stage(volume);
+    expect(workspace.mounter.entries.at(-1)).toMatchObject({ mountPoint: rig.stagingPath, superOptions: ["rw"] });
+  });
+
   test("of a file system that does not answer is unavailable, and left as it is", async () => {
     const volume = await rig.createVolume();
     await rig.stage(volume);
