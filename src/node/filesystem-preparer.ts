@@ -16,7 +16,10 @@ export class FilesystemPreparer {
   /** Repairs the file system, and gives one that is copied or imported its own identity; or makes one on a blank device. */
   async prepare(volume: Volume, device: NumberedDevice, request: PrepareRequest): Promise<void> {
     if (await this.isToBeFormatted(volume, device, request.fsType)) return await this.format(volume, device, request);
-    await this.rememberFormatted(volume);
+    // In a pool that is full a volume is of more use than what protects it from losses to come.
+    await this.rememberFormatted(volume).catch((err: unknown) => {
+      this.dependencies.logger.warn({ volumeId: volume.id, err }, "that the volume has a file system was not noted");
+    });
     const tools = this.dependencies.filesystems.toolsOf(request.fsType);
     await tools.repair(device.path);
     await this.renewIdentity(volume, device, request);

@@ -1,4 +1,4 @@
-import { writeFile } from "node:fs/promises";
+import { mkdir, writeFile } from "node:fs/promises";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { BlockDeviceError } from "../engine/block-devices.js";
 import { DriverError } from "../errors.js";
@@ -102,6 +102,18 @@ describe("staging a file system", () => {
       code: "refused",
       message: /has lost its file system/,
     });
+  });
+
+  test("mounts a file system though the pool has no room for a mark", async () => {
+    const volume = await rig.createVolume();
+    await rig.stage(volume);
+    await rig.unstage(volume);
+    const formatted = workspace.pools.poolOf(volume).mark(volume.id, "formatted");
+    await formatted.clear();
+    await mkdir(`${formatted.path}.tmp`); // in the way of what is written first
+    await rig.stage(volume);
+    expect(workspace.mounter.entries).toHaveLength(1);
+    expect(await formatted.isSet()).toBe(false);
   });
 
   test("again makes up for growth that was cut short", async () => {
