@@ -6,6 +6,7 @@ import { EngineDaemon } from "./support/engine-daemon.js";
 import { findMount } from "./support/mounts.js";
 import { repositoryPath } from "./support/repository.js";
 import { runCommand } from "./support/run-command.js";
+import { byScale } from "./support/scale.js";
 import { TestBed } from "./support/test-bed.js";
 import type { TestVolume } from "./support/test-volume.js";
 import { waitFor } from "./support/wait-for.js";
@@ -71,24 +72,29 @@ async function loseDeviceLate(volume: TestVolume): Promise<void> {
 }
 
 describe("an encrypted volume whose device is gone below its mapping", () => {
-  test.each([
+  const types = [
     { fsType: "ext4", sizeMiB: 32 },
     { fsType: "xfs", sizeMiB: 320 },
     { fsType: "btrfs", sizeMiB: 128 },
-  ])("$fsType: is staged anew over what it has left, once no pod has it", async ({ fsType, sizeMiB }) => {
-    const volume = await startWithNote(fsType, sizeMiB);
-    await loseDevice(volume);
-    await expect(volume.stage()).rejects.toMatchObject({
-      details: expect.stringContaining("is in use: unpublish and unstage it first"),
-    });
-    await volume.unpublish();
-    expect(findMount(volume.targetPath)).toBeUndefined();
-    await volume.stage();
-    await volume.publish();
-    expect(await readFile(join(volume.targetPath, "note"), "utf8")).toBe("durable");
-    await writeFile(join(volume.targetPath, "next"), "writable", { flush: true });
-    await volume.finish();
-  });
+  ];
+
+  test.each(byScale({ full: types, smoke: types.slice(0, 1) }))(
+    "$fsType: is staged anew over what it has left, once no pod has it",
+    async ({ fsType, sizeMiB }) => {
+      const volume = await startWithNote(fsType, sizeMiB);
+      await loseDevice(volume);
+      await expect(volume.stage()).rejects.toMatchObject({
+        details: expect.stringContaining("is in use: unpublish and unstage it first"),
+      });
+      await volume.unpublish();
+      expect(findMount(volume.targetPath)).toBeUndefined();
+      await volume.stage();
+      await volume.publish();
+      expect(await readFile(join(volume.targetPath, "note"), "utf8")).toBe("durable");
+      await writeFile(join(volume.targetPath, "next"), "writable", { flush: true });
+      await volume.finish();
+    },
+  );
 
   test("and which the engine knows to be dead, is staged anew as well", async () => {
     const volume = await startWithNote("ext4", 32);
