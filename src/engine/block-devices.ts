@@ -170,6 +170,16 @@ export interface BlockDeviceLimits {
   burstMs?: number;
 }
 
+/** Those of the limits that are ceilings. */
+export const blockDeviceRates = [
+  "readIops",
+  "writeIops",
+  "iops",
+  "readBytesPerSecond",
+  "writeBytesPerSecond",
+  "bytesPerSecond",
+] as const satisfies readonly (keyof BlockDeviceLimits)[];
+
 /** Something that happened to a device. */
 export type BlockDeviceEvent = { volumeId: string; deviceId: number } & (
   | { kind: "attached" | "recovered" | "resized"; sizeBytes: bigint }

@@ -107,6 +107,15 @@ describe("a volume is", () => {
     expect(await checked).toEqual([]);
   });
 
+  test("well when its device is being detached meanwhile", async () => {
+    const volume = await createVolume("a");
+    await attach(volume);
+    workspace.blockDevices.setState(volume.id, "dead");
+    const checked = health.check(volume.id);
+    await workspace.blockDevices.detach(volume.id);
+    expect(await checked).toEqual([]);
+  });
+
   test("inaccessible while the engine does not answer", async () => {
     const volume = await createVolume("a");
     const unavailable = new BlockDeviceError("unavailable", "the engine does not answer");

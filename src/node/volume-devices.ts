@@ -41,7 +41,8 @@ export class VolumeDevices {
     const device = await this.guard(volume, await numberDevice(attached, mounter));
     const hasLimits = Object.keys(effectiveLimits(volume)).length > 0;
     if (existing !== undefined || hasLimits) await applyLimits(volume, blockDevices);
-    return await this.guard(volume, await mapping.open(volume, device, secrets));
+    const mapped = await mapping.open(volume, device, secrets);
+    return mapped.number === device.number ? mapped : await this.guard(volume, mapped);
   }
 
   /** Gives users the size that the volume's record has, and returns what they have then. The volume is staged. */

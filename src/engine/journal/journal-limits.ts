@@ -1,15 +1,7 @@
-import type { BlockDeviceLimits } from "../block-devices.js";
+import { type BlockDeviceLimits, blockDeviceRates } from "../block-devices.js";
 import { FieldReader } from "./field-reader.js";
 
-const names = [
-  "readIops",
-  "writeIops",
-  "iops",
-  "readBytesPerSecond",
-  "writeBytesPerSecond",
-  "bytesPerSecond",
-  "burstMs",
-] as const satisfies readonly (keyof BlockDeviceLimits)[];
+const names = [...blockDeviceRates, "burstMs"] as const;
 
 /** The limits that there are, for JSON. */
 export function formatLimits(limits: BlockDeviceLimits): Record<string, number> {

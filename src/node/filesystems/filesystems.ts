@@ -116,11 +116,12 @@ async function isBlank(devicePath: string): Promise<boolean> {
 }
 
 async function hasZeroesOnly(device: FileHandle): Promise<boolean> {
-  const chunk = Buffer.alloc(64 * 1024);
+  const zeroes = Buffer.alloc(64 * 1024);
+  const chunk = Buffer.alloc(zeroes.length);
   for (let offset = 0; offset < blankBytes; ) {
     const { bytesRead } = await device.read(chunk, 0, chunk.length, offset);
     if (bytesRead === 0) return true;
-    if (chunk.subarray(0, bytesRead).some((byte) => byte !== 0)) return false;
+    if (zeroes.compare(chunk, 0, bytesRead, 0, bytesRead) !== 0) return false;
     offset += bytesRead;
   }
   return true;

@@ -93,7 +93,6 @@ describe("what an image that cannot be looked at may yet take", () => {
         throw Object.assign(new Error("EIO: i/o error"), { code: "EIO" });
       },
       forget: () => undefined,
-      forgetAll: () => undefined,
     };
     promises = new PoolPromises({
       sharedBytes: sharedBytes as never,

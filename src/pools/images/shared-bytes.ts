@@ -39,15 +39,9 @@ export class SharedBytes {
     return bytes;
   }
 
-  /** Some of its blocks may be shared from now on. */
+  /** Some of its blocks may be shared from now on, or are no longer, as a relative is gone. */
   forget(id: string): void {
     this.known.delete(id);
-    this.changeCount += 1;
-  }
-
-  /** Some image is gone: others may share less. */
-  forgetAll(): void {
-    this.known.clear();
     this.changeCount += 1;
   }
 

@@ -18,7 +18,7 @@ export interface SizeRules {
 const defaultSizeBytes = 1024n ** 3n;
 /** Of any volume; file systems may need more. */
 const smallestSizeBytes = 1024n ** 2n;
-/** What Node can give a file, less what an encrypted volume's image has besides. No file system of a pool holds so much. */
+/** The longest file that Node can make, less what an encrypted volume's image has besides. */
 export const largestSizeBytes = 2n ** 53n - 2n ** 25n;
 
 /**
