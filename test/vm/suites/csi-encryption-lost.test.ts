@@ -1,12 +1,13 @@
-import { access, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { encrypted, findDeviceIdBelow, passphrase } from "./support/encrypted-volume.js";
 import { EngineDaemon } from "./support/engine-daemon.js";
+import { exists } from "./support/exists.js";
 import { findMount } from "./support/mounts.js";
-import { repositoryPath } from "./support/repository.js";
 import { runCommand } from "./support/run-command.js";
 import { byScale } from "./support/scale.js";
+import { stopDevice } from "./support/stranger.js";
 import { TestBed } from "./support/test-bed.js";
 import type { TestVolume } from "./support/test-volume.js";
 import { waitFor } from "./support/wait-for.js";
@@ -38,17 +39,9 @@ async function startWithNote(fsType: string, sizeMiB: number): Promise<TestVolum
   return volume;
 }
 
-const exists = (path: string) =>
-  access(path).then(
-    () => true,
-    () => false,
-  );
-
 /** The device below the mapping ends, and is not deleted: the mapping keeps it. */
 async function endDevice(deviceId: number): Promise<void> {
-  const args = ["removeDevice", JSON.stringify([deviceId, { force: true }]), "after:STOP_DEV"];
-  const library = join(repositoryPath, "test/vm/suites/support/call-library.js");
-  await expect(runCommand(process.execPath, [library, ...args])).rejects.toThrow("SIGKILL");
+  await stopDevice(deviceId);
   await waitFor(`device ${deviceId} to be gone`, async () => !(await exists(`/sys/block/ublkb${deviceId}`)));
 }
 

@@ -1,4 +1,4 @@
-import { access, readdir, readFile, rename, stat, writeFile } from "node:fs/promises";
+import { readdir, readFile, rename, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { status } from "@grpc/grpc-js";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
@@ -12,6 +12,7 @@ import {
   readSizeBytes,
   restage,
 } from "./support/encrypted-volume.js";
+import { exists } from "./support/exists.js";
 import { checkFileSystem } from "./support/file-system.js";
 import { readMachineState, waitUntilNothingIsLeft } from "./support/machine-state.js";
 import { findMount } from "./support/mounts.js";
@@ -298,9 +299,3 @@ async function listFiles(directory: string): Promise<string[]> {
   const entries = await readdir(directory, { recursive: true, withFileTypes: true });
   return entries.filter((entry) => entry.isFile()).map(({ parentPath, name }) => join(parentPath, name));
 }
-
-const exists = (path: string): Promise<boolean> =>
-  access(path).then(
-    () => true,
-    () => false,
-  );

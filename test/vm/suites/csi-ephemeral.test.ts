@@ -1,9 +1,10 @@
-import { access, mkdir, readdir, readFile, rm, rmdir, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rm, rmdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { status } from "@grpc/grpc-js";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { ControllerService, GetCapacityRequest, ListVolumesRequest } from "../../../src/gen/csi/csi.js";
 import { createRandomFile, digest } from "./support/device-io.js";
+import { exists } from "./support/exists.js";
 import { InlineVolume, type InlineWish } from "./support/inline-volume.js";
 import { readMachineState, waitUntilNothingIsLeft } from "./support/machine-state.js";
 import { findMount } from "./support/mounts.js";
@@ -211,9 +212,3 @@ describe("a driver that is killed", () => {
     expect(await listImages()).toEqual([]);
   });
 });
-
-const exists = (path: string): Promise<boolean> =>
-  access(path).then(
-    () => true,
-    () => false,
-  );

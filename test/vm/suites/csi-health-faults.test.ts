@@ -13,8 +13,8 @@ import {
 import { compareDevice, createRandomFile, writeToDevice } from "./support/device-io.js";
 import { EngineDaemon } from "./support/engine-daemon.js";
 import { FailingDisk, findExtents } from "./support/failing-disk.js";
-import { repositoryPath } from "./support/repository.js";
 import { runCommand, tryCommand } from "./support/run-command.js";
+import { deleteDevice, stopDevice } from "./support/stranger.js";
 import { TestBed } from "./support/test-bed.js";
 import type { TestVolume, VolumeWish } from "./support/test-volume.js";
 import { waitFor } from "./support/wait-for.js";
@@ -230,15 +230,6 @@ describe("an engine in a process of its own", () => {
     return told;
   }
 
-  const callLibrary = (...args: string[]) =>
-    runCommand(process.execPath, [join(repositoryPath, "test/vm/suites/support/call-library.js"), ...args]);
-
-  /** A stranger stops the device and dies before it has deleted it. */
-  async function stopDevice(deviceId: number): Promise<void> {
-    const args = ["removeDevice", JSON.stringify([deviceId, { force: true }]), "after:STOP_DEV"];
-    await expect(callLibrary(...args)).rejects.toThrow("SIGKILL");
-  }
-
   test("that could not take a device back tells that it is quiesced, or dead, until it is staged again", async () => {
     const [volume, other] = [await start("waiting"), await start("served")];
     const deviceId = await volume.findDeviceId();
@@ -257,7 +248,7 @@ describe("an engine in a process of its own", () => {
     expect(await readHealth(volume)).toEqual(toHealth(toFinding("DeviceDead")));
     expect(await listAbnormal()).toEqual([volume.id]);
     // A volume without a device is well for the controller; the node sees that a pod has been left with a dead one.
-    expect(await callLibrary("removeDevice", JSON.stringify([deviceId]))).toBe("null");
+    await deleteDevice(deviceId);
     expect(await readHealth(volume)).toEqual({ node: [toFinding("DeviceDead")], controller: [] });
     await stageAnew(volume);
     expect(await readHealth(volume)).toEqual(well);

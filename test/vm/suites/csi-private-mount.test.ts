@@ -1,8 +1,9 @@
 import { constants } from "node:fs";
-import { access, mkdir, open, rmdir, unlink, writeFile } from "node:fs/promises";
+import { mkdir, open, rmdir, unlink, writeFile } from "node:fs/promises";
 import { afterAll, beforeAll, test } from "@jest/globals";
 import { replayLog } from "../../../src/node/filesystems/private-mount.js";
 import { createCommandRunner, type RunCommand } from "../../../src/system/command.js";
+import { exists } from "./support/exists.js";
 import { runCommand } from "./support/run-command.js";
 import { waitFor } from "./support/wait-for.js";
 
@@ -36,16 +37,10 @@ const runHeld: RunCommand = (program, args, options) => {
   return createCommandRunner(process.env)(program, [...namespace, "sh", "-c", script], options);
 };
 
-const isThere = (path: string) =>
-  access(path).then(
-    () => true,
-    () => false,
-  );
-
 test("a file system that is mounted for a moment holds no other one that is unmounted meanwhile", async () => {
   await runCommand("mount", [device, other]);
   const replay = replayLog(runHeld, { devicePath: "/dev/none", scratchPath: root, fsType: "xfs", options: "nouuid" });
-  await waitFor("the namespace is there", () => isThere(ready));
+  await waitFor("the namespace is there", () => exists(ready));
   try {
     await runCommand("umount", [other]);
     // Without O_CREAT, O_EXCL on a block device asks for it exclusively.

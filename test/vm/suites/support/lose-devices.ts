@@ -1,4 +1,4 @@
-import { access } from "node:fs/promises";
+import { exists } from "./exists.js";
 import { loadLibrary } from "./library.js";
 import type { TestBed } from "./test-bed.js";
 import { waitFor } from "./wait-for.js";
@@ -16,14 +16,8 @@ export async function loseDevices(bed: TestBed, ...deviceIds: number[]): Promise
   });
   // The block device is gone before its removal is over.
   const removals = deviceIds.map((id) => removeDevice(id, { force: true }).catch(() => undefined));
-  for (const id of deviceIds) await waitFor(`device ${id} to be gone`, async () => !(await hasBlockDevice(id)));
+  for (const id of deviceIds)
+    await waitFor(`device ${id} to be gone`, async () => !(await exists(`/sys/block/ublkb${id}`)));
   await bed.restart();
   return { isRemoved: Promise.all(removals) };
-}
-
-async function hasBlockDevice(deviceId: number): Promise<boolean> {
-  return await access(`/sys/block/ublkb${deviceId}`).then(
-    () => true,
-    () => false,
-  );
 }

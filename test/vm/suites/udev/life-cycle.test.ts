@@ -1,6 +1,6 @@
-import { access } from "node:fs/promises";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import { createAndServe, type UblkDevice } from "../../../../src/ublk/index.js";
+import { exists } from "../support/exists.js";
 import { mebibyte, useLibraryRig } from "../support/library-rig.js";
 import { runCommand } from "../support/run-command.js";
 import { byScale } from "../support/scale.js";
@@ -19,11 +19,6 @@ SUBSYSTEM=="block", KERNEL=="ublkb*", ACTION!="remove", PROGRAM="/bin/sh -c 'exe
 
 const rig = useLibraryRig();
 const deviceCount = byScale({ full: 30, smoke: 6 });
-const isThere = (path: string) =>
-  access(path).then(
-    () => true,
-    () => false,
-  );
 
 let removeRules: () => Promise<void>;
 
@@ -40,7 +35,7 @@ async function serveWithUdev(): Promise<UblkDevice> {
 }
 
 const seenBy = (device: UblkDevice) =>
-  waitFor(`udev saw ${device.path}`, () => isThere(`/dev/ublk-seen/ublkb${device.deviceId}`));
+  waitFor(`udev saw ${device.path}`, () => exists(`/dev/ublk-seen/ublkb${device.deviceId}`));
 
 test("udev runs here", async () => {
   expect(await findUdevDaemons()).not.toEqual([]);
@@ -70,5 +65,5 @@ test(`${deviceCount} devices come and go, each seen by udev, in one go and one b
   for (let i = 0; i < deviceCount / 3; i++)
     await (await createAndServe({ target: { kind: "null" }, sizeBytes: mebibyte })).stop();
   const links = devices.map(({ deviceId }) => `/dev/ublk-seen/ublkb${deviceId}`);
-  await waitFor("udev forgot them", async () => !(await Promise.all(links.map(isThere))).includes(true));
+  await waitFor("udev forgot them", async () => !(await Promise.all(links.map(exists))).includes(true));
 });
